@@ -1,0 +1,72 @@
+"""Load configuration files into the model, with one clear line for each problem."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scripts.lib.config.workflow import WorkflowConfig
+from scripts.lib.schema.errors import InputError
+from scripts.lib.schema.problems import Keys, describe
+from scripts.lib.schema.yaml_file import YamlFile, load_yaml
+
+CONFIG_DIR = Path(__file__).parents[3] / "config"
+DEFAULT_CONFIG = CONFIG_DIR / "config.yaml"
+SIZES = CONFIG_DIR / "sizes.yaml"
+
+
+def load_config(
+    paths: Sequence[str | Path] = (), overrides: Mapping[str, Any] | None = None
+) -> WorkflowConfig:
+    """Load and check a configuration.
+
+    `paths` are merged in order, mappings key by key and everything else replaced; without one the
+    default `config/config.yaml` is taken. `overrides` come last (the `--config` of Snakemake).
+    The table of sizes in `config/sizes.yaml` lies below them all.
+
+    Raises InputError with a line for each problem: file, line, key, what is allowed.
+    """
+    sizes = load_yaml(SIZES)
+    files = [load_yaml(path) for path in paths] or [load_yaml(DEFAULT_CONFIG)]
+    data: dict[str, Any] = {"sizes": sizes.data}
+    for layer in (*(file.data for file in files), overrides or {}):
+        data = _merged(data, layer)
+    try:
+        return WorkflowConfig.model_validate(data)
+    except ValidationError as error:
+        problems = describe(error, WorkflowConfig, data)
+        raise InputError(
+            *(
+                f"{_place([sizes, *files], keys, overrides or {})}: {message}"
+                for keys, message in problems
+            )
+        ) from None
+
+
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _place(files: list[YamlFile], keys: Keys, overrides: Mapping[str, Any]) -> str:
+    """`file:line: dotted.key` of the last file that has most of `keys`."""
+    dotted = ".".join(map(str, keys)) or "top level"
+    if _depth(overrides, keys) > max(_depth(file.data, keys) for file in files):
+        return f"--config: {dotted}"
+    file = max(reversed(files), key=lambda file: _depth(file.data, keys))
+    return f"{file.path}:{file.line_of(keys)}: {dotted}"
+
+
+def _depth(data: Any, keys: Keys) -> int:
+    for depth, key in enumerate(keys):
+        if (isinstance(data, Mapping) and key in data) or (
+            isinstance(data, list) and isinstance(key, int) and key < len(data)
+        ):
+            data = data[key]
+        else:
+            return depth
+    return len(keys)

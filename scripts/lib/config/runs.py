@@ -1,0 +1,134 @@
+"""Runs: what a configuration expands to, each with an identity of its own settings only."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from scripts.lib.config.workflow import RUN_MODELS, WorkflowConfig
+from scripts.lib.schema.errors import InputError
+from scripts.lib.schema.problems import describe
+
+# What Snakemake matches run ids with; a list of all ids would be slow.
+RUN_PATTERN = r"[\w.-]+-[0-9a-f]{8}"
+
+# Settings that stand in a run's readable name, in this order, with what stands before the value.
+_NAMED = {
+    "model_size": "",
+    "context_length": "ctx",
+    "mode": "",
+    "precision": "",
+    "attn_implementation": "",
+    "compile": "compile",
+    "num_threads": "threads",
+    "batch_size": "b",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One configuration to measure.
+
+    `id` is a readable name and 8 hex digits of the SHA-256 of the canonical settings; it depends
+    on nothing else, neither the sweep that names the run nor its place there. `settings` is the
+    JSON text of the resolved settings.
+    """
+
+    id: str
+    kind: str
+    settings: str
+
+    @property
+    def json(self) -> str:
+        """Content of `run.json`, the only thing that programs read of the configuration."""
+        return f'{{"run": "{self.id}", "settings": {self.settings}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """All runs by id, and the ids of each sweep in the order of its grid."""
+
+    runs: dict[str, Run]
+    sweeps: dict[str, list[str]]
+    max_batch_size: int
+
+    def batches(self, sweep: str) -> list[list[str]]:
+        """Cut a sweep's run ids into batches of at most `max_batch_size`, in order."""
+        ids = self.sweeps[sweep]
+        return [ids[i : i + self.max_batch_size] for i in range(0, len(ids), self.max_batch_size)]
+
+
+def expand(config: WorkflowConfig) -> Expansion:
+    """Expand the sweeps into runs; sweeps that name the same run share it.
+
+    Raises InputError if two different runs would have the same id.
+    """
+    runs: dict[str, Run] = {}
+    sweeps: dict[str, list[str]] = {}
+    for name, sweep in config.sweeps.items():
+        ids = dict.fromkeys(
+            _add(runs, sweep.settings(combination, config.sizes))
+            for combination in sweep.combinations()
+        )
+        sweeps[name] = list(ids)
+    return Expansion(runs, sweeps, config.max_batch_size)
+
+
+def run_id(settings: Mapping[str, Any]) -> str:
+    """Readable name and hash of resolved settings; any order of keys gives the same id."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return f"{_slug(settings)}-{digest}"
+
+
+def load_run(path: str | Path) -> tuple[str, BaseModel]:
+    """Read `run.json`: the run's id and its settings as the model of its kind.
+
+    Raises InputError when the file is no such JSON or the settings do not fit the model.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        settings = data["settings"]
+        model = RUN_MODELS[settings["kind"]]
+        return str(data["run"]), model.model_validate(settings)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        problems = describe(error, model, settings)
+        raise InputError(
+            *(f"{path}: settings.{'.'.join(map(str, keys))}: {text}" for keys, text in problems)
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: is no run file: JSON with `run` and `settings`, whose `kind` is one of "
+            f"{', '.join(RUN_MODELS)}"
+        ) from None
+
+
+def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
+    run = Run(run_id(settings), settings["kind"], json.dumps(settings))
+    known = runs.setdefault(run.id, run)
+    if known.settings != run.settings:
+        raise InputError(f"two different runs have the id {run.id}; rename one of their sizes")
+    return run.id
+
+
+def _slug(settings: Mapping[str, Any]) -> str:
+    parts = (_slug_part(key, settings.get(key)) for key in _NAMED)
+    return re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)))
+
+
+def _slug_part(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return _NAMED[key] if value else ""
+    return f"{_NAMED[key]}{value}" if value not in (None, "", 0) else ""
+
+
+def ids_of(runs: Iterable[Run], kind: str) -> list[str]:
+    """Ids of the runs of one kind."""
+    return [run.id for run in runs if run.kind == kind]
