@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,12 @@ class ProbeServer:
             process.kill()
             process.join()
             return Outcome("failed", reason=f"no result within {timeout_s:g} s")
-        try:
-            return receiver.recv()
-        except (EOFError, OSError):
-            process.join()
+        answer = None
+        with suppress(EOFError, OSError):
+            answer = receiver.recv()
+        process.join()  # only its end gives its memory back
+        if answer is not None:
+            return answer
         if process.exitcode == -signal.SIGKILL:
             # Nothing else ends a probe so: the kernel does when memory runs out.
             return Outcome("oom", reason="killed by signal 9, as the kernel does without memory")

@@ -99,9 +99,7 @@ class TrainingSweep(TrainingAxes, Measurement, GridSweep):
         }
 
 
-class TrainingRun(Size, Measurement):
-    """The resolved settings of one run of kind `training`: all that its programs read."""
-
+class _TrainingPoint(StrictModel):
     kind: Literal["training"] = "training"
     model_size: Name = Field(description="Name of the size; a label.")
     context_length: ContextLength
@@ -114,6 +112,10 @@ class TrainingRun(Size, Measurement):
     device: Device = "auto"
     memory_budget_mib: MemoryBudgetMib = None
     batch_size_search: BatchSizeSearch | None = None
+
+
+class TrainingRun(Measurement, Size, _TrainingPoint):
+    """The resolved settings of one run of kind `training`: all that its programs read."""
 
     @property
     def forward_only(self) -> bool:

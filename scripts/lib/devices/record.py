@@ -54,8 +54,8 @@ def host_memory_bytes() -> int:
     """Memory of the host, or the limit of this process's control group where that is lower."""
     total = psutil.virtual_memory().total
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError), open(path) as limit:
-            total = min(total, int(limit.read()))
+        with suppress(OSError, ValueError):  # "max" where there is no limit
+            total = min(total, int(Path(path).read_text()))
     return total
 
 

@@ -44,9 +44,9 @@ class BatchSizeResult(Result):
     certified: bool = False
     upper_limit: int
     strategy: str
-    probes: list[Probe] = []
+    probes: list[Probe] = Field(default_factory=list)
     memory_model: MemoryModel | None = None
     budget_mib: float | None = None
     budget_method: str = Field("", description="How the budget was imposed.")
     margin: float = 0
-    worst_case: dict[str, int | str] = {}
+    worst_case: dict[str, int | str] = Field(default_factory=dict)
