@@ -20,9 +20,8 @@ min_version("9.20")
 # The files are read again with a stricter loader than Snakemake's; a mistake ends here, in a line
 # each, before any job. Jobs trust the check of the main process.
 try:
-    SWEEPS = expand_sweeps(
-        load_config(workflow.config_settings.configfiles, workflow.config_settings.config)
-    )
+    CONFIG = load_config(workflow.config_settings.configfiles, workflow.config_settings.config)
+    SWEEPS = expand_sweeps(CONFIG)
     if workflow.is_main_process:
         check_inputs(SWEEPS)
 except InputError as error:
@@ -57,13 +56,13 @@ localrules:
 
 
 rule all:
+    default_target: True
     """Everything: the result of every run, the summary, the tables, the figures."""
     input:
         results_of_all,
         "results/summary.csv",
         tables_of_all,
         figures_of_all,
-    default_target: True
 
 
 include: "rules/expand.smk"

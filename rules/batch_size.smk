@@ -16,12 +16,12 @@ rule find_batch_size:
         "logs/find_batch_size/{run}.log",
     conda:
         "../envs/sweepmake.yaml"
-    params:
-        settings=run_json,
-        version=batch_size_result.MEASUREMENT_VERSION,
     threads: threads_of
     resources:
         gpu=gpu_of,
+    params:
+        settings=run_json,
+        version=batch_size_result.MEASUREMENT_VERSION,
     shell:
         "python -m scripts.find_batch_size --run {input.run:q} --tokens {input.tokens:q}"
         " --output {output:q} &> {log:q}"

@@ -17,15 +17,15 @@ rule benchmark:
         "logs/benchmark/{run}.log",
     conda:
         "../envs/sweepmake.yaml"
+    threads: threads_of
+    resources:
+        gpu=gpu_of,
     params:
         settings=run_json,
         version=training_result.MEASUREMENT_VERSION,
         batch_size=lambda wildcards, input: (
             ["--batch-size", input.batch_size] if input.batch_size else []
         ),
-    threads: threads_of
-    resources:
-        gpu=gpu_of,
     shell:
         "python -m scripts.benchmark --run {input.run:q} --tokens {input.tokens:q}"
         " {params.batch_size:q} --output {output:q} &> {log:q}"

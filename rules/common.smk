@@ -1,8 +1,10 @@
 """Input functions and the look-up of runs; no rules."""
 
 import json
+from functools import cache
 
 from scripts.lib.config import RUN_PATTERN
+from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
 from scripts.lib.results import training as training_result
 from scripts.lib.results.kinds import result_path
@@ -64,7 +66,13 @@ def batch_size_of(wildcards):
 def gpu_of(wildcards):
     """GPUs of a measuring job; `auto` asks for one where this machine has any."""
     device = settings_of(wildcards)["device"]
-    return int(device == "cuda" or (device == "auto" and HAS_GPU))
+    return int(device == "cuda" or (device == "auto" and has_gpu()))
+
+
+@cache
+def has_gpu():
+    """Whether a job here would find a GPU; asked once, and only where a run leaves it open."""
+    return bool(visible_gpus())
 
 
 def threads_of(wildcards):
@@ -149,9 +157,15 @@ def figures_of_all(wildcards):
 def overview_of_results():
     """What was measured on what, for the report's front page; empty before the first summary."""
     try:
-        return json.loads(Path("results/overview.json").read_text())
+        rows = json.loads(Path("results/overview.json").read_text())
     except (OSError, ValueError):
         return []
+    sweeps = CONFIG.sweeps
+    return [
+        row | {"description": sweeps[row["sweep"]].description}
+        for row in rows
+        if row["sweep"] in sweeps
+    ]
 
 
 def program_environment():
@@ -162,6 +176,3 @@ def program_environment():
         variables["PATH"] = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     exports = " ".join(f"{name}={value}" for name, value in variables.items())
     return f"export {exports}; ".replace("{", "{{").replace("}", "}}")
-
-
-HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*"))

@@ -87,8 +87,8 @@ def _batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
 
 
 def _document(summary: "pd.DataFrame") -> str:
-    from scripts.lib.tables.render import markdown
     from scripts.lib.tables.registry import TABLES
+    from scripts.lib.tables.render import markdown
 
     parts = ["# Benchmark summary"]
     for title, function in TABLES.values():

@@ -1,6 +1,6 @@
 """Draw figures of the summary, as SVG and PNG.
 
-    python -m scripts.plot_results --summary results/summary.parquet --output-dir results/figures
+python -m scripts.plot_results --summary results/summary.parquet --output-dir results/figures
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write the embedded token file: text that every Python carries, byte-level BPE.
 
-    python -m scripts.prepare_tokens --vocab 10000 --output tokens.npy
+python -m scripts.prepare_tokens --vocab 10000 --output tokens.npy
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Make tables of the summary, as Markdown and as HTML pages that can be sorted.
 
-    python -m scripts.tabulate_results --summary results/summary.parquet --output-dir results/tables
+python -m scripts.tabulate_results --summary results/summary.parquet --output-dir results/tables
 """
 
 import argparse
@@ -16,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.tabulate_results", __doc__)
     parser.add_argument("--summary", required=True, help="summary.parquet")
     parser.add_argument("--output-dir", required=True, help="folder to write the tables to")
-    parser.add_argument("--tables", nargs="+", metavar="NAME", help="tables to make; all by default")
+    parser.add_argument(
+        "--tables", nargs="+", metavar="NAME", help="tables to make; all by default"
+    )
     return run_program(parser, _execute, argv)
 
 

@@ -6,10 +6,10 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen before)
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-from scripts.lib.results.files import atomic_path  # noqa: E402
+from scripts.lib.results.files import atomic_path
 
 # Okabe and Ito's palette, told apart by the colour-blind, too; yellow is too pale for lines.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#882255"]

@@ -29,6 +29,9 @@ NAMES = {
     "num_threads": "{} threads",
     "requested_batch_size": "batch {}",
 }
+# Above these a figure is for nobody to read.
+MAX_BARS = 40
+MAX_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,15 @@ def breakdown(summary: pd.DataFrame) -> Figure:
     runs = runs[runs["backward_median_time_ms"].notna()]
     if runs.empty:
         return nothing_to_show("No finished run has a backward pass to break down.")
+    if len(runs) > MAX_BARS:
+        # A bar a run does not scale; the longest contexts say most.
+        runs = runs.loc[runs["context_length"].nlargest(MAX_BARS).index.sort_values()]
+        runs = _finished(runs)
     varying = _varying(runs)
     labels = [
-        " ".join(filter(None, [str(run.model_size), f"ctx {run.context_length}", _variant(run, varying)]))
+        " ".join(
+            filter(None, [str(run.model_size), f"ctx {run.context_length}", _variant(run, varying)])
+        )
         for run in runs.itertuples()
     ]
     panels = [mode for mode in MODES if (runs["mode"] == mode).any()]
@@ -171,7 +180,9 @@ def _panels(summary: pd.DataFrame, ylabel: str, draw: Callable[[Axes, Series], N
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(name, handle)
     grid[0, 0].set_ylabel(ylabel)
-    figure.legend(legend.values(), legend.keys(), loc="outside right upper")
+    shown = dict(list(legend.items())[:MAX_NAMES])
+    title = f"the first {MAX_NAMES} of {len(legend)}" if len(legend) > MAX_NAMES else None
+    figure.legend(shown.values(), shown.keys(), title=title, loc="outside right upper")
     return figure
 
 

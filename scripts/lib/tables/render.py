@@ -1,8 +1,10 @@
 """Write a table as Markdown and as a page that sorts itself."""
 
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
@@ -46,11 +48,11 @@ def text(value: Any) -> str:
     """Write a value for people: four significant digits, thousands separated, nothing for none."""
     if pd.isna(value):
         return ""
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, float):
+    if isinstance(value, Real):
         if value != 0 and not 1e-3 <= abs(value) < 1e15:
             return f"{value:.3e}"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -60,7 +62,7 @@ def text(value: Any) -> str:
 def _sort_key(value: Any) -> str:
     if pd.isna(value):
         return ""
-    return repr(float(value)) if isinstance(value, bool | int | float) else str(value)
+    return repr(float(value)) if isinstance(value, Real | np.bool_) else str(value)
 
 
 def _is_numeric(column: pd.Series) -> bool:
