@@ -44,7 +44,7 @@ shell.prefix(program_environment())
 onstart:
     if workflow.is_main_process:
         try:
-            LOCK = hold_lock(".snakemake/sweepmake.lock")
+            hold_lock(".snakemake/sweepmake.lock")
         except InputError as error:
             sys.exit(str(error))
 

@@ -23,14 +23,15 @@ def open_tokens(path: str | Path) -> np.ndarray:
     of an integer type.
     """
     try:
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        tokens = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
-        raise InputError(f"{path}: is no .npy file of token ids (numpy.save writes one)") from None
-    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or not tokens.size:
-        shape = getattr(tokens, "shape", "an archive")
-        raise InputError(f"{path}: must have one dimension and an entry, but is {shape}")
+        raise InputError(
+            f"{path}: is no whole .npy file of token ids (numpy.save writes one)"
+        ) from None
+    if tokens.ndim != 1 or not tokens.size:
+        raise InputError(f"{path}: must have one dimension and an entry, but is {tokens.shape}")
     if tokens.dtype.kind not in "iu":
         raise InputError(f"{path}: must hold integers, but holds {tokens.dtype}")
     return tokens

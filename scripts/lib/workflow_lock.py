@@ -9,12 +9,16 @@ from typing import IO
 from scripts.lib.schema.errors import InputError
 
 
-def hold_lock(path: str | Path) -> IO[str] | None:
-    """Take the lock of a working directory and return its handle; keep it while working.
+# Open until the process ends, and with them the locks.
+_held: list[IO[str]] = []
+
+
+def hold_lock(path: str | Path) -> None:
+    """Take the lock of a working directory and keep it as long as this process lives.
 
     The kernel frees it when the process ends, even by SIGKILL, so nothing has to be unlocked by
-    hand. Raises InputError when another workflow holds it. On a file system that has no locks,
-    None is returned.
+    hand. Raises InputError when another workflow holds it. On a file system without locks there
+    is none.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,8 +33,8 @@ def hold_lock(path: str | Path) -> IO[str] | None:
             "wait for it or use another --directory"
         ) from None
     except OSError:
-        return None
+        return
     handle.truncate(0)
     handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     handle.flush()
-    return handle
+    _held.append(handle)

@@ -33,13 +33,16 @@ def by_context_length(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def pivot(summary: pd.DataFrame) -> pd.DataFrame:
-    """Median time in milliseconds: a row a context length and variant, a column a model size."""
+    """Median time in milliseconds: a row a context length and variant, a column a model size.
+
+    The mean stands in where a result file has no trials.
+    """
     runs = _finished(summary)
     keys = ["context_length", "mode", *_varying(runs)]
     if runs.empty:
         return runs[keys]
     wide = runs.pivot_table(
-        index=keys, columns="model_size", values="median_time_ms", aggfunc="median", sort=False
+        index=keys, columns="model_size", values="time_ms", aggfunc="median", sort=False
     )
     return wide[_sizes(runs)].sort_index().reset_index().rename_axis(None, axis=1)
 
@@ -52,7 +55,7 @@ def modes(summary: pd.DataFrame) -> pd.DataFrame:
     runs = _finished(summary)
     keys = [key for key in POINT if key != "mode"] + ["batch_size"]
     wide = runs.pivot_table(
-        index=keys, columns="mode", values="median_time_ms", aggfunc="median", sort=False,
+        index=keys, columns="mode", values="time_ms", aggfunc="median", sort=False,
         dropna=True,
     ).reset_index()  # fmt: skip
     others = [mode for mode in ("forward_backward", "training_step") if mode in wide]
@@ -83,7 +86,8 @@ def _training(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _finished(summary: pd.DataFrame) -> pd.DataFrame:
-    return summary[(summary["kind"] == "training") & (summary["status"] == "ok")]
+    runs = summary[(summary["kind"] == "training") & (summary["status"] == "ok")]
+    return runs.assign(time_ms=runs["median_time_ms"].fillna(runs["mean_time_ms"]))
 
 
 def _varying(runs: pd.DataFrame) -> list[str]:

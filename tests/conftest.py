@@ -1,0 +1,62 @@
+"""What all tests share: runs and results in a folder of their own."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.config.runs import run_id
+from scripts.lib.config.training import TrainingRun
+
+ROOT = Path(__file__).parents[1]
+
+# A model so small that only imports take time.
+SETTINGS = {
+    "kind": "training",
+    "model_size": "pico",
+    "d_model": 16,
+    "d_ff": 32,
+    "num_layers": 1,
+    "num_heads": 2,
+    "context_length": 16,
+    "batch_size": 2,
+    "mode": "training_step",
+    "vocab": 512,
+    "num_trials": 6,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory, monkeypatch):
+    """Device locks of the tests are not those of the user's measurements."""
+    monkeypatch.setenv("SWEEPMAKE_LOCKS", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+
+
+def training_run(**changes) -> TrainingRun:
+    return TrainingRun.model_validate({**SETTINGS, **changes})
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory) -> Path:
+    """The embedded token file for the vocabulary of the tests."""
+    from scripts.lib.tokens import write_embedded_tokens
+
+    path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
+    write_embedded_tokens(path, SETTINGS["vocab"])
+    return path
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Write a run file with changed settings; returns its path."""
+
+    def write(**changes) -> Path:
+        settings = training_run(**changes).model_dump()
+        path = tmp_path / "run.json"
+        path.write_text(json.dumps({"run": run_id(settings), "settings": settings}))
+        return path
+
+    return write

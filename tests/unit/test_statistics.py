@@ -1,0 +1,34 @@
+"""Summaries of timings are what their names say."""
+
+import numpy as np
+import pytest
+
+from scripts.lib.statistics import median_interval, summarize
+
+
+def test_summary_of_known_times():
+    summary = summarize([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert summary["median_time_ms"] == 3
+    assert summary["mean_time_ms"] == 22
+    assert summary["std_time_ms"] == pytest.approx(np.std([1, 2, 3, 4, 100], ddof=1))
+    assert summary["cv"] == pytest.approx(summary["std_time_ms"] / 22)
+    assert summary["median_ci_low_ms"] is None
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15), (100, 40, 61)])
+def test_ranks_of_the_interval_are_those_of_the_tables(n, low, high):
+    assert median_interval(list(range(1, n + 1))) == (low, high)
+
+
+def test_the_interval_covers_the_median_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        low, high = median_interval(list(generator.exponential(size=15)))
+        covered += low <= np.log(2) <= high
+    assert covered / 2000 > 0.95
+
+
+def test_one_trial_has_no_spread():
+    summary = summarize([5.0])
+    assert (summary["std_time_ms"], summary["cv"], summary["median_time_ms"]) == (0, 0, 5)

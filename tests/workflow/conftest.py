@@ -1,0 +1,120 @@
+"""Run the real workflow on small configurations in folders of the tests."""
+
+import copy
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+# Columns that no two measurements share.
+MEASURED = re.compile(
+    r"_time_ms$|_ci_|^cv$|_per_s$|^mfu$|^peak_rss|^compile_seconds$|_at$|^warnings$|^git_"
+)
+
+CONFIG = {
+    "sizes": {
+        "pico": {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2},
+        "femto": {"d_model": 8, "d_ff": 16, "num_layers": 1, "num_heads": 1},
+    },
+    "sweeps": {
+        "fixed": {
+            "kind": "training",
+            "size": ["pico", "femto"],
+            "context_length": 16,
+            "batch_size": 2,
+            "mode": ["forward", "training_step"],
+            "vocab": 512,
+            "num_trials": 6,
+        },
+        "auto": {
+            "kind": "training",
+            "size": "pico",
+            "context_length": 16,
+            "vocab": 512,
+            "num_trials": 6,
+            "memory_budget_mib": 1,
+            "batch_size_search": {"upper_limit": 8},
+            # Weights and gradients alone are more than the budget.
+            "include": [{"size": "nano"}],
+        },
+    },
+}
+
+
+@dataclass
+class Workflow:
+    """A working directory and the configuration of its workflow."""
+
+    folder: Path
+    config: dict
+
+    def command(self, *arguments: str) -> list[str]:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        return [
+            str(Path(sys.executable).parent / "snakemake"), "-s", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder), "--configfile", str(path), "--cores", "2", *arguments,
+        ]  # fmt: skip
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(*arguments), cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def run(self, *arguments: str) -> str:
+        done = self.call(*arguments)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        return output
+
+    def start(self, *arguments: str) -> psutil.Popen:
+        with (self.folder / "output").open("w") as output:
+            return psutil.Popen(
+                self.command(*arguments), cwd=self.folder, stdout=output, stderr=output
+            )
+
+    def planned(self) -> dict[str, int]:
+        """Number of jobs by rule that the next call would run."""
+        output = self.run("-n")
+        if "Nothing to be done" in output:
+            return {}
+        table = output.split("count\n", 1)[1].split("\n\n", 1)[0]
+        jobs = dict(re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE))
+        return {rule: int(n) for rule, n in jobs.items() if rule not in ("all", "total")}
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "results/summary.csv")
+
+    @property
+    def lasting(self) -> pd.DataFrame:
+        """The summary without what differs from measurement to measurement."""
+        summary = self.summary
+        return summary[[name for name in summary if not MEASURED.search(name)]]
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory) -> Workflow:
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPMAKE_LOCKS", str(folder))
+        workflow = Workflow(folder, CONFIG)
+        workflow.run()
+    return workflow
+
+
+@pytest.fixture
+def finished(_finished, tmp_path) -> Workflow:
+    """A finished workflow in a folder of its own, to do with as a test likes."""
+    folder = tmp_path / "finished"
+    shutil.copytree(_finished.folder, folder, symlinks=True)
+    return Workflow(folder, copy.deepcopy(CONFIG))

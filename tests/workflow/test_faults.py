@@ -1,0 +1,164 @@
+"""Killed jobs, killed workflows, two at a time, bad input: nothing is lost, nothing half-written."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.workflow.conftest import Workflow
+
+LONG = {"num_trials": 400, "num_steps": 2}
+
+
+def wait_for_job(process: psutil.Process, program: str, timeout: float = 120) -> psutil.Process:
+    """The process of a program below `process`, once it is at its trials."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        assert process.is_running(), "the workflow ended before the job was seen"
+        for child in process.children(recursive=True):
+            try:
+                if program in child.cmdline() and "python" in child.name():
+                    log = child.cmdline()[child.cmdline().index("--output") + 1]
+                    log = log.replace("results/runs", "logs/benchmark")
+                    log = os.path.join(child.cwd(), os.path.dirname(log) + ".log")  # noqa: PTH118, PTH120
+                    if os.path.exists(log) and "trials: 0" in open(log).read():  # noqa: PTH110, PTH123, SIM115
+                        return child
+            except psutil.Error:
+                continue
+        time.sleep(0.02)
+    raise AssertionError(f"{program} did not start within {timeout} s")
+
+
+@pytest.fixture
+def long(finished) -> Workflow:
+    """A finished workflow to which a long run is added."""
+    finished.config["sweeps"]["long"] = finished.config["sweeps"]["fixed"] | LONG
+    finished.config["sweeps"]["long"] |= {"size": "pico", "mode": "training_step"}
+    return finished
+
+
+def whole_results(folder):
+    """All results are whole JSON and no temporary file is left among them."""
+    for path in folder.glob("results/runs/*/*"):
+        assert path.suffix == ".json", path
+        json.loads(path.read_text())
+
+
+def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path):
+    process = long.start()
+    wait_for_job(process, "scripts.benchmark").send_signal(signal.SIGKILL)
+    assert process.wait(timeout=120) != 0
+    assert not list(long.folder.glob("results/runs/*threads*"))
+    assert len(list(long.folder.glob("results/runs/*/benchmark.json"))) == 6
+    whole_results(long.folder)
+    assert long.planned()["benchmark"] == 1
+    long.run()
+    undisturbed = Workflow(tmp_path / "undisturbed", long.config)
+    undisturbed.folder.mkdir()
+    undisturbed.run()
+    assert long.lasting.equals(undisturbed.lasting)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_workflow_continues_with_the_next_call(long, number):
+    process = long.start()
+    job = wait_for_job(process, "scripts.benchmark")
+    process.send_signal(number)
+    process.wait(timeout=120)
+    whole_results(long.folder)
+    long.run()  # no lock is left, and a job that outlived its workflow is waited for
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
+    assert len(long.summary) == 7
+    assert set(long.summary["status"]) == {"ok", "oom"}
+    whole_results(long.folder)
+    assert long.planned() == {}
+
+
+def test_a_second_workflow_in_the_same_folder_is_refused(long):
+    process = long.start()
+    wait_for_job(process, "scripts.benchmark")
+    second = long.call()
+    assert second.returncode != 0
+    assert f"another sweepmake workflow (process {process.pid} on " in second.stderr
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=120)
+
+
+BAD = {
+    "unknown key": {"num_trails": 3},
+    "wrong type": {"num_trials": "3"},
+    "unknown size": {"size": "nono"},
+    "empty list": {"size": []},
+    "negative number": {"num_warmups": -3},
+    "missing token file": {"data_path": "nowhere/tokens.npy"},
+    "token file of the wrong type": {"data_path": "floats.npy"},
+    "token ids above the vocabulary": {"data_path": "large.npy"},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_anything_runs(tmp_path, case):
+    np.save(tmp_path / "floats.npy", np.ones(100))
+    np.save(tmp_path / "large.npy", np.arange(1000))
+    sweep = {"kind": "training", "size": "nano", "context_length": 16, "vocab": 512}
+    workflow = Workflow(tmp_path, {"sweeps": {"a": sweep | BAD[case]}})
+    told = workflow.call()
+    assert told.returncode != 0
+    lines = [line for line in told.stderr.splitlines() if "Using workflow specific" not in line]
+    assert len(lines) == 1, told.stderr
+    assert next(iter(BAD[case])) in lines[0]
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["sweeps:\n a: {kind: training}\n a: {kind: training}", "sweeps: {../x: {kind: training}}"]
+)
+def test_bad_names_are_refused_before_anything_runs(tmp_path, text):
+    workflow = Workflow(tmp_path, {})
+    command = workflow.command("-n")
+    (tmp_path / "config.yaml").write_text(text)
+    import subprocess
+
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert "config.yaml:" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_names_with_blanks_and_quotes_in_paths_reach_no_shell(tmp_path):
+    folder = tmp_path / "a folder; touch 'harm' $(touch harm)"
+    folder.mkdir()
+    np.save(folder / "my tokens; touch harm.npy", np.arange(500) % 512)
+    sweep = {
+        "kind": "training", "size": "nano", "context_length": 16, "vocab": 512, "batch_size": 1,
+        "mode": "forward", "data_path": "my tokens; touch harm.npy",
+    }  # fmt: skip
+    workflow = Workflow(folder, {"sweeps": {"a": sweep}})
+    workflow.run()
+    assert list(workflow.summary["status"]) == ["ok"]
+    assert not list(tmp_path.rglob("harm"))
+
+
+def test_a_folder_named_scripts_hides_nothing(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/__init__.py").write_text("raise RuntimeError('the wrong scripts')")
+    sweep = {
+        "kind": "training", "size": "nano", "context_length": 16, "vocab": 512, "batch_size": 1,
+        "mode": "forward",
+    }  # fmt: skip
+    workflow = Workflow(tmp_path, {"sweeps": {"a": sweep}})
+    workflow.run("results/data/tokens-512.npy")
+
+
+def test_the_shipped_configurations_plan(tmp_path):
+    for path in [ROOT / "config/config.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]:
+        workflow = Workflow(tmp_path, yaml.safe_load(path.read_text()))
+        assert workflow.planned()["benchmark"] > 0

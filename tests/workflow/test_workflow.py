@@ -1,0 +1,105 @@
+"""From YAML to the report, and again: what is new or changed runs, nothing else."""
+
+import json
+import re
+
+import pandas as pd
+
+from scripts import retry_failed
+
+
+def test_every_run_has_its_row(finished):
+    summary = finished.summary
+    assert len(summary) == 6
+    assert list(summary["status"]) == ["ok"] * 5 + ["oom"]
+    auto = summary[summary["requested_batch_size"] == "auto"]
+    assert 1 <= auto["batch_size"].iloc[0] < 8
+    assert "batch size 1 does not fit" in auto["reason"].iloc[1]
+    parquet = pd.read_parquet(finished.folder / "results/summary.parquet")
+    assert list(parquet["run"]) == list(summary["run"])
+    batches = [pd.read_csv(path) for path in finished.folder.glob("results/batches/*/*.csv")]
+    assert sorted(run for batch in batches for run in batch["run"]) == sorted(summary["run"])
+
+
+def test_tables_and_figures_are_there(finished):
+    results = finished.folder / "results"
+    tables = {path.name for path in (results / "tables").iterdir()}
+    names = ("overview", "training", "training_by_size", "training_pivot", "training_modes")
+    assert {f"{name}.{suffix}" for name in names for suffix in ("md", "html")} <= tables
+    figures = {path.name for path in (results / "figures").iterdir()}
+    assert len(figures) == 10
+    assert {path.rpartition(".")[2] for path in figures} == {"svg", "png"}
+
+
+def test_every_result_carries_its_provenance(finished):
+    for path in finished.folder.glob("results/runs/*/benchmark.json"):
+        result = json.loads(path.read_text())
+        assert result["run"] == path.parent.name
+        assert result["provenance"]["packages"]["torch"]
+        assert (result["status"] == "ok") == (result["metrics"] is not None)
+
+
+def test_unchanged_nothing_runs(finished):
+    assert finished.planned() == {}
+
+
+def test_a_changed_size_runs_its_chain_and_the_aggregation(finished):
+    finished.config["sizes"]["femto"]["d_ff"] = 24
+    presentation = {
+        "aggregate": 1, "overview_table": 1, "training_tables": 1, "training_modes_table": 1,
+        "training_figures": 1,
+    }  # fmt: skip
+    measured = {"write_run": 2, "benchmark": 2, "write_batch": 1, "collect_batch": 1}
+    assert finished.planned() == measured | presentation
+
+
+def test_a_grown_grid_runs_the_new_runs_only(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.folder.glob("results/runs/*/*.json")}
+    finished.config["sweeps"]["fixed"]["context_length"] = [8, 16]
+    finished.config["sweeps"] = dict(reversed(finished.config["sweeps"].items()))
+    planned = finished.planned()
+    assert planned["benchmark"] == planned["write_run"] == 4
+    assert "find_batch_size" not in planned
+    finished.run()
+    assert len(finished.summary) == 10
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert finished.planned() == {}
+
+
+def test_a_deleted_result_is_measured_again(finished):
+    next(finished.folder.glob("results/runs/femto-*forward-*/benchmark.json")).unlink()
+    assert finished.planned()["benchmark"] == 1
+
+
+def test_failed_runs_are_retried_without_touching_others(finished):
+    search = finished.config["sweeps"]["auto"]["batch_size_search"]
+    search["probe_timeout_s"] = 0.001
+    del finished.config["sweeps"]["auto"]["include"]
+    finished.run()
+    summary = finished.summary
+    assert list(summary["status"]) == ["ok"] * 4 + ["failed"]
+    assert "no result within 0.001 s" in summary["reason"].iloc[-1]
+    assert finished.planned() == {}
+    assert retry_failed.main(["--results-dir", str(finished.folder / "results")]) == 0
+    planned = finished.planned()
+    assert (planned["find_batch_size"], planned["benchmark"]) == (1, 1)
+
+
+def test_one_batch_can_be_asked_for(finished):
+    finished.config["max_batch_size"] = 3
+    finished.run("results/batches/fixed/1.csv")
+    assert len(pd.read_csv(finished.folder / "results/batches/fixed/1.csv")) == 1
+    told = finished.call("-n", "results/batches/fixed/2.csv")
+    assert told.returncode != 0
+    assert "sweep fixed has the batches 0 to 1, not 2" in told.stdout + told.stderr
+
+
+def test_the_report_is_built_and_whole(finished):
+    finished.run("--report", "report.html")
+    report = (finished.folder / "report.html").read_text()
+    assert "5 finished" not in report  # counts stand by sweep
+    assert "4 finished" in report
+    assert "1 out of memory" in report
+    for label in ("Tokens per second", "Complete results", "Peak memory"):
+        assert label in report
+    assert not re.search(r"System Message|\(WARNING/", report)
