@@ -26,6 +26,7 @@ from scripts.lib.matrix.counts import count_rows
 from scripts.lib.matrix.formats import aligned, json_text, jsonl_text, table_text
 from scripts.lib.matrix.github import MAX_ENTRIES, github_text
 from scripts.lib.matrix.seq_lens import SEQ_LENS
+from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 
 FORMATS = {"json": json_text, "jsonl": jsonl_text, "table": table_text}
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@paused_collector()
 def _result(arguments: argparse.Namespace) -> str:
     found = arguments.find(arguments)
     matrix = Matrix.of(found)
@@ -70,7 +72,7 @@ def _full_sweep(arguments: argparse.Namespace) -> list[Block]:
     master = load_master(arguments.config_files, arguments.runner_config)
     filters = _filters(arguments)
     found = full_sweep(master, filters, arguments.step_size, arguments.test_mode)
-    if found:
+    if found and filters.alternatives:
         everything = full_sweep(master, Filters(), arguments.step_size)
         for option in filters.unmatched(everything):
             print(f"note: {option} matches no entry", file=sys.stderr)

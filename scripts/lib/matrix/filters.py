@@ -39,6 +39,11 @@ class Filters:
         kept = (block for block in candidates if self._keeps(block))
         return [narrowed for block in kept if (narrowed := self._narrowed(block))]
 
+    @property
+    def alternatives(self) -> bool:
+        """Whether a filter has several values, so that one without a match stays unseen."""
+        return any(len(getattr(self, name)) > 1 for name in _KEEPS)
+
     def unmatched(self, candidates: Iterable[Block]) -> list[str]:
         """Values that no block has, each as `--filter value`: slips that an OR would hide."""
         candidates = list(candidates)

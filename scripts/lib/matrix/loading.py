@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from scripts.lib.matrix.master import Entry, entry_model
 from scripts.lib.matrix.runners import Runners, load_runners
+from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import describe
 from scripts.lib.schema.yaml_file import YamlFile, read_yaml
@@ -15,17 +17,17 @@ from scripts.lib.schema.yaml_file import YamlFile, read_yaml
 
 @dataclass(frozen=True)
 class Master:
-    """Entries by name, in the order of the files and of each file, and the runners if given."""
+    """Entries by name, in the order of the files and of each file, and the runners if given.
+
+    `places` has `file:line` of each entry, for messages.
+    """
 
     entries: dict[str, Entry]
     runners: Runners | None
-    files: dict[str, YamlFile]
-
-    def place(self, name: str, *keys: str | int) -> str:
-        """`file:line: name.key` of an entry, the start of a message about it."""
-        return self.files[name].place((name, *keys))
+    places: dict[str, str]
 
 
+@paused_collector()
 def load_master(
     config_files: Sequence[str | Path], runner_config: str | Path | None = None
 ) -> Master:
@@ -57,28 +59,25 @@ def _runners(path: str | Path | None, problems: list[str]) -> Runners | None:
 def _add_file(master: Master, file: YamlFile, problems: list[str]) -> None:
     problems += file.repeated
     for name, data in file.data.items():
+        place = file.place((name,))
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
-            problems.append(f"{file.place((name,))}: the name of an entry must be text")
-        elif name in master.files:
-            problems.append(
-                f"{file.place((name,))}: this name stands already in {_at(master, name)}"
-            )
-        master.files.setdefault(name, file)
-        model = entry_model(data)
-        try:
-            entry = model.model_validate(data)
-        except ValidationError as error:
-            problems += [
-                f"{file.place((name, *keys))}: {message}"
-                for keys, message in describe(error, model, data)
-            ]
-            continue
-        unknown = master.runners and master.runners.problem(entry.runner)
-        if unknown:
-            problems.append(f"{file.place((name, 'runner'))}: {unknown}")
-        master.entries[name] = entry
+            problems.append(f"{place}: the name of an entry must be text")
+        elif name in master.places:
+            problems.append(f"{place}: this name stands already in {master.places[name]}")
+        master.places.setdefault(name, f"{file.path}:{file.line_of((name,))}")
+        _add_entry(master, file, name, data, problems)
 
 
-def _at(master: Master, name: str) -> str:
-    file = master.files[name]
-    return f"{file.path}:{file.line_of((name,))}"
+def _add_entry(master: Master, file: YamlFile, name: str, data: Any, problems: list[str]) -> None:
+    model = entry_model(data)
+    try:
+        entry = master.entries[name] = model.model_validate(data)
+    except ValidationError as error:
+        problems += [
+            f"{file.place((name, *keys))}: {message}"
+            for keys, message in describe(error, model, data)
+        ]
+        return
+    unknown = master.runners and master.runners.problem(entry.runner)
+    if unknown:
+        problems.append(f"{file.place((name, 'runner'))}: {unknown}")

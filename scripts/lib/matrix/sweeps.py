@@ -4,7 +4,6 @@ from scripts.lib.matrix.blocks import Block, blocks, highest_tp
 from scripts.lib.matrix.filters import Filters
 from scripts.lib.matrix.loading import Master
 from scripts.lib.matrix.runners import Runners, unknown
-from scripts.lib.matrix.seq_lens import SEQ_LENS
 from scripts.lib.schema.errors import InputError
 
 # `max-model-len` of the points of a runner model sweep, tokens: a 1k1k request and nothing more.
@@ -66,8 +65,8 @@ def runner_model_sweep(master: Master, runner_type: str) -> list[Block]:
     if missing:
         raise InputError(
             *(
-                f"{master.place(name, 'seq-len-configs')}: has no block of isl and osl "
-                f"{SEQ_LENS['1k1k']}, which runner-model-sweep runs"
+                f"{master.places[name]}: {name}.seq-len-configs: has no item of isl and osl "
+                "1024 (1k1k), which runner-model-sweep runs"
                 for name in entries
                 if name in missing
             )

@@ -1,15 +1,13 @@
 """Read a YAML file safely and remember on which line each key stands."""
 
-import gc
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import Keys, dotted
 
@@ -97,8 +95,7 @@ def read_yaml(path: str | Path) -> YamlFile:
     """
     text = _text(path)
     try:
-        with _no_garbage_collection():
-            root, data, repeated = _parsed(text)
+        root, data, repeated = _parsed(text)
     except RecursionError:
         raise InputError(f"{path}:1: not valid YAML: nested too deeply") from None
     except yaml.YAMLError as error:
@@ -122,6 +119,7 @@ def _text(path: str | Path) -> str:
         raise InputError(f"{path}: cannot be read: {reason}") from None
 
 
+@paused_collector()
 def _parsed(text: str) -> tuple[yaml.Node | None, Any, list[tuple[Keys, int]]]:
     """Root node, data, and path and line of each key that stands twice."""
     loader = _loader(text)
@@ -145,18 +143,6 @@ def _may_be_deep(text: str, limit: int = 500) -> bool:
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     return deepest > limit or re.search(rf"^[ ?:-]{{{limit}}}", text, re.MULTILINE) is not None
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Pause the collector: among the nodes of a large file is none, and it takes half the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _no_yaml(problem: str, node: yaml.Node) -> yaml.YAMLError:
