@@ -70,7 +70,7 @@ def _full_sweep(arguments: argparse.Namespace) -> list[Block]:
     if arguments.runner_type and arguments.runner_config is None:
         raise InputError("--runner-type needs --runner-config")
     master = load_master(arguments.config_files, arguments.runner_config)
-    filters = _filters(arguments)
+    filters = Filters.of(arguments)
     found = full_sweep(master, filters, arguments.step_size, arguments.test_mode)
     if found and filters.alternatives:
         everything = full_sweep(master, Filters(), arguments.step_size)
@@ -84,7 +84,7 @@ def _test_config(arguments: argparse.Namespace) -> list[Block]:
         load_master(arguments.config_files, arguments.runner_config),
         arguments.key,
         arguments.runner_node,
-        _filters(arguments),
+        Filters.of(arguments),
         arguments.step_size,
         arguments.test_mode,
     )
@@ -95,23 +95,12 @@ def _runner_model_sweep(arguments: argparse.Namespace) -> list[Block]:
     return runner_model_sweep(master, arguments.runner_type)
 
 
-def _filters(arguments: argparse.Namespace) -> Filters:
-    given = {name: getattr(arguments, name, None) for name in Filters.__dataclass_fields__}
-    return Filters(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-            if value is not None
-        }
-    )
-
-
 def _repeated(arguments: argparse.Namespace) -> str:
     """Write the options that chose the entries, as they were given."""
     if arguments.find is _runner_model_sweep:
         return f"--runner-type {arguments.runner_type}"
     key = f"--key {arguments.key} " if arguments.find is _test_config else ""
-    return f"{key}{_filters(arguments)}".strip()
+    return f"{key}{Filters.of(arguments)}".strip()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -34,6 +34,18 @@ class Filters:
     max_conc: int | None = None
     max_tp: int | None = None
 
+    @classmethod
+    def of(cls, source: object) -> "Filters":
+        """Filters from the attributes of `source` that are set: lists, numbers; None is unset."""
+        given = {field.name: getattr(source, field.name, None) for field in fields(cls)}
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value is not None
+            }
+        )
+
     def apply(self, candidates: Iterable[Block]) -> list[Block]:
         """Blocks that pass, in their order, with the concurrencies that pass."""
         kept = (block for block in candidates if self._keeps(block))

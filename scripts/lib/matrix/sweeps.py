@@ -38,7 +38,7 @@ def single_config(
     that is not known.
     """
     if key not in master.entries:
-        raise InputError(unknown("key", key, list(master.entries)))
+        raise InputError(unknown("entry", key, list(master.entries)))
     entry = master.entries[key]
     found = (filters or Filters()).apply(blocks({key: entry}, step_size, extra_tokens=0))
     if runner_node is not None:
