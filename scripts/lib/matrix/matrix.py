@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from scripts.lib.matrix.blocks import Block, Point
+from scripts.lib.schema.collector import paused_collector
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Matrix:
         """Number of points."""
         return sum(map(len, self.blocks))
 
+    @paused_collector()
     def points(self, part: slice = slice(None)) -> list[Point]:
         """Points of a part of the order; only its blocks are written out."""
         start, stop, _ = part.indices(len(self))

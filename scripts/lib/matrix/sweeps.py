@@ -4,12 +4,14 @@ from scripts.lib.matrix.blocks import Block, blocks, highest_tp
 from scripts.lib.matrix.filters import Filters
 from scripts.lib.matrix.loading import Master
 from scripts.lib.matrix.runners import Runners, unknown
+from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 
 # `max-model-len` of the points of a runner model sweep, tokens: a 1k1k request and nothing more.
 TEST_MODEL_LEN = 2048
 
 
+@paused_collector()
 def full_sweep(
     master: Master, filters: Filters, step_size: int = 2, test_mode: bool = False
 ) -> list[Block]:
