@@ -46,7 +46,7 @@ def single_config(
     if runner_node is not None:
         nodes = _runners(master, "runner-node").nodes(entry.runner)
         if runner_node not in nodes:
-            raise InputError(unknown(f"runner-node of type {entry.runner!r}", runner_node, nodes))
+            raise InputError(unknown(f"{entry.runner} node", runner_node, nodes))
         found = [block.changed(runner=runner_node) for block in found]
     if test_mode:
         name = f"{entry.model_prefix}_test"
