@@ -160,17 +160,17 @@ def _command(
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model-prefix", nargs="+", metavar="P", help="starts of entries' names")
-    parser.add_argument("--precision", nargs="+", metavar="P")
-    parser.add_argument("--framework", nargs="+", metavar="F")
+    parser.add_argument("--model-prefix", nargs="+", metavar="P", help="starts of entry names")
+    parser.add_argument("--precision", nargs="+", metavar="P", help="e.g. fp4 fp8")
+    parser.add_argument("--framework", nargs="+", metavar="F", help="e.g. vllm")
     parser.add_argument("--runner-type", nargs="+", metavar="R", help="needs --runner-config")
-    parser.add_argument("--min-conc", type=_at_least(1), metavar="N")
-    parser.add_argument("--max-conc", type=_at_least(1), metavar="N")
-    parser.add_argument("--max-tp", type=_at_least(1), metavar="N")
+    parser.add_argument("--min-conc", type=_at_least(1), metavar="N", help="inclusive")
+    parser.add_argument("--max-conc", type=_at_least(1), metavar="N", help="inclusive")
+    parser.add_argument("--max-tp", type=_at_least(1), metavar="N", help="inclusive")
 
 
 def _add_expansion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seq-lens", nargs="+", choices=list(SEQ_LENS))
+    parser.add_argument("--seq-lens", nargs="+", choices=list(SEQ_LENS), help="input, output")
     parser.add_argument(
         "--step-size", type=_at_least(2), default=2, metavar="N", help="factor; default 2"
     )

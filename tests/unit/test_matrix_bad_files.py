@@ -101,7 +101,7 @@ CORRUPTIONS = {
     "control character": lambda rng, text: text.replace("vllm", "vl\x00lm"),
     "tab": lambda rng, text: text.replace("  image", "\timage"),
     "list": lambda rng, text: "- " + text.replace("\n", "\n  "),
-    "empty": lambda rng, text: rng.choice(["", "# only a comment\n", "---\n", "null\n"]),
+    "empty": lambda rng, text: rng.choice(["", "# only a comment\n", "---\n", "null\n", "{}\n"]),
     "two documents": lambda rng, text: f"{text}\n---\n{text}",
     "python object": lambda rng, text: f"x: !!python/object/apply:os.getcwd []\n{text}",
     "name twice": lambda rng, text: text + text,

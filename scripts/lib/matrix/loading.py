@@ -58,6 +58,8 @@ def _runners(path: str | Path | None, problems: list[str]) -> Runners | None:
 
 def _add_file(master: Master, file: YamlFile, problems: list[str]) -> None:
     problems += file.repeated
+    if not file.data:
+        problems.append(f"{file.path}:1: must have at least one entry")
     for name, data in file.data.items():
         place = file.place((name,))
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
