@@ -99,7 +99,22 @@ class TrainingSweep(TrainingAxes, Measurement, GridSweep):
         }
 
 
-class TrainingRun(Size, Measurement):
+class _TrainingPoint(StrictModel):
+    kind: Literal["training"] = "training"
+    model_size: Name = Field(description="Name of the size; a label.")
+    context_length: ContextLength
+    batch_size: BatchSize
+    mode: Mode
+    precision: Precision = "fp32"
+    attn_implementation: AttnImplementation = "sdpa"
+    compile: bool = False
+    num_threads: NumThreads = 0
+    device: Device = "auto"
+    memory_budget_mib: MemoryBudgetMib = None
+    batch_size_search: BatchSizeSearch | None = None
+
+
+class TrainingRun(Measurement, Size, _TrainingPoint):
     """The resolved settings of one run of kind `training`: all that its programs read."""
 
     # Settings that stand in a run's readable name, in order, with what stands before the value.
@@ -113,19 +128,6 @@ class TrainingRun(Size, Measurement):
         "num_threads": "threads",
         "batch_size": "b",
     }
-
-    kind: Literal["training"] = "training"
-    model_size: Name = Field(description="Name of the size; a label.")
-    context_length: ContextLength
-    batch_size: BatchSize
-    mode: Mode
-    precision: Precision = "fp32"
-    attn_implementation: AttnImplementation = "sdpa"
-    compile: bool = False
-    num_threads: NumThreads = 0
-    device: Device = "auto"
-    memory_budget_mib: MemoryBudgetMib = None
-    batch_size_search: BatchSizeSearch | None = None
 
     @property
     def forward_only(self) -> bool:

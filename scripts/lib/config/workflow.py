@@ -28,7 +28,7 @@ class WorkflowConfig(StrictModel):
     max_batch_size: int = Field(
         256,
         ge=1,
-        le=1000,
+        le=500,
         description="Runs of one batch file `results/batches/{sweep}/{batch}.csv`.",
     )
 

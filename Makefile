@@ -1,0 +1,67 @@
+# make run    the default sweep and its report, from nothing but Python >= 3.11, git and make
+# make test   all tests
+# make check  formatters and linters
+# make retry  measure failed runs again
+#
+# CONFIG=config/examples/training.yaml and CORES=4 choose another sweep and number of cores.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+CONFIG ?= config/config.yaml
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
+# A bar with the time left on a terminal, plain lines in a log.
+BAR := $(shell [ -t 2 ] && echo --logger rich)
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+
+.PHONY: run test check retry format lock clean help
+
+run: $(VENV)/installed
+	@$(BIN)/python -m scripts.validate_config $(CONFIG)
+	@$(SNAKEMAKE) $(BAR)
+	@$(MAKE) --no-print-directory results/report.html
+
+results/report.html: results/summary.csv $(wildcard report/*)
+	@$(SNAKEMAKE) --report $@ --quiet all
+	@echo "The summary is results/summary.csv, the report is $@"
+
+retry: $(VENV)/installed
+	@$(BIN)/python -m scripts.retry_failed --results-dir results
+	@$(MAKE) --no-print-directory run
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+	$(BIN)/python -m scripts.document_config --check
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/python -m scripts.document_config
+
+# The versions that the requirements brought along in this environment.
+lock: $(VENV)/installed-dev
+	$(BIN)/python envs/pin_versions.py
+
+$(VENV)/installed: envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sweepmake needs Python 3.11 or later")'
+	@echo "Creating the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -r envs/requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
+	@$(PIP) -r envs/requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf results logs .snakemake

@@ -1,0 +1,72 @@
+"""sweepmake: which configuration of a model is best on this hardware.
+
+`snakemake --cores all` measures what config/config.yaml asks for, or the file that `--configfile`
+names, and ends with results/summary.csv, results/tables and results/figures.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from scripts.lib.config import InputError, load_config
+from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
+from scripts.lib.inputs import check_inputs
+from scripts.lib.workflow_lock import hold_lock
+
+min_version("9.20")
+
+# The files are read again with a stricter loader than Snakemake's; a mistake ends here, in a line
+# each, before any job. Jobs trust the check of the main process.
+try:
+    CONFIG = load_config(workflow.config_settings.configfiles, workflow.config_settings.config)
+    SWEEPS = expand_sweeps(CONFIG)
+    if workflow.is_main_process:
+        check_inputs(SWEEPS)
+except InputError as error:
+    sys.exit(str(error))
+
+
+include: "rules/common.smk"
+
+
+report: "report/workflow.rst"
+
+
+config["overview"] = overview_of_results()
+
+# Programs are `python -m scripts.NAME` from any working directory, by the Python that runs
+# Snakemake, or by the environment's with `--sdm conda`.
+shell.prefix(program_environment())
+
+
+onstart:
+    if workflow.is_main_process:
+        try:
+            LOCK = hold_lock(".snakemake/sweepmake.lock")
+        except InputError as error:
+            sys.exit(str(error))
+
+
+localrules:
+    all,
+    write_run,
+    write_batch,
+
+
+rule all:
+    default_target: True
+    """Everything: the result of every run, the summary, the tables, the figures."""
+    input:
+        results_of_all,
+        "results/summary.csv",
+        tables_of_all,
+        figures_of_all,
+
+
+include: "rules/expand.smk"
+include: "rules/data.smk"
+include: "rules/batch_size.smk"
+include: "rules/benchmark.smk"
+include: "rules/aggregate.smk"

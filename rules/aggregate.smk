@@ -1,0 +1,181 @@
+"""From results to the summary, tables and figures.
+
+Requires: the results of the runs.
+Yields: results/batches/{sweep}/{batch}.csv, results/summary.csv, results/tables, results/figures
+"""
+
+
+rule collect_batch:
+    """Collect one batch: a row a run, none missing."""
+    input:
+        results_of_batch,
+        batch="results/batches/{sweep}/{batch}.json",
+    output:
+        "results/batches/{sweep}/{batch}.csv",
+    log:
+        "logs/collect_batch/{sweep}/{batch}.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    shell:
+        "python -m scripts.collect_batch --batch {input.batch:q} --results-dir results"
+        " --output {output:q} &> {log:q}"
+
+
+rule aggregate:
+    """One row a run over all sweeps, and what was measured on what."""
+    input:
+        tables_of_batches,
+    output:
+        csv=report(
+            "results/summary.csv",
+            caption="../report/summary.rst",
+            category="Overview",
+            labels={"content": "All rows", "as": "CSV"},
+        ),
+        parquet="results/summary.parquet",
+        overview="results/overview.json",
+    log:
+        "logs/aggregate.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        sweeps=batch_counts,
+    shell:
+        "python -m scripts.aggregate_results --results-dir results --sweeps {params.sweeps:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q} --overview {output.overview:q}"
+        " &> {log:q}"
+
+
+rule overview_table:
+    """Runs of each sweep by status, and their devices."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/tables/overview.html",
+            caption="../report/overview.rst",
+            category="Overview",
+            labels={"content": "Runs by sweep and status", "as": "table"},
+        ),
+        "results/tables/overview.md",
+    log:
+        "logs/tables/overview.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.tabulate_results --summary {input:q} --output-dir results/tables"
+        " --tables overview &> {log:q}"
+
+
+rule training_tables:
+    """Tables of training runs."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/tables/training.html",
+            caption="../report/training.rst",
+            category="Training",
+            labels={"content": "Complete results", "as": "table"},
+        ),
+        report(
+            "results/tables/training_by_size.html",
+            caption="../report/training_by_size.rst",
+            category="Training",
+            labels={"content": "By model size", "as": "table"},
+        ),
+        report(
+            "results/tables/training_by_context_length.html",
+            caption="../report/training_by_context_length.rst",
+            category="Training",
+            labels={"content": "By context length", "as": "table"},
+        ),
+        report(
+            "results/tables/training_pivot.html",
+            caption="../report/training_pivot.rst",
+            category="Training",
+            labels={"content": "Context length by model size", "as": "table"},
+        ),
+        expand("results/tables/{name}.md", name=TRAINING_TABLES),
+    log:
+        "logs/tables/training.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        tables=TRAINING_TABLES,
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.tabulate_results --summary {input:q} --output-dir results/tables"
+        " --tables {params.tables:q} &> {log:q}"
+
+
+rule training_modes_table:
+    """What the backward pass costs, where runs with and without it are compared."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/tables/training_modes.html",
+            caption="../report/training_modes.rst",
+            category="Training",
+            labels={"content": "Forward-only against backward", "as": "table"},
+        ),
+        "results/tables/training_modes.md",
+    log:
+        "logs/tables/training_modes.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.tabulate_results --summary {input:q} --output-dir results/tables"
+        " --tables training_modes &> {log:q}"
+
+
+rule training_figures:
+    """Figures of training runs."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/figures/training_time.svg",
+            caption="../report/training_time.rst",
+            category="Training",
+            labels={"content": "Time per step", "as": "figure"},
+        ),
+        report(
+            "results/figures/training_throughput.svg",
+            caption="../report/training_throughput.rst",
+            category="Training",
+            labels={"content": "Tokens per second", "as": "figure"},
+        ),
+        report(
+            "results/figures/training_memory.svg",
+            caption="../report/training_memory.rst",
+            category="Training",
+            labels={"content": "Peak memory", "as": "figure"},
+        ),
+        report(
+            "results/figures/training_utilisation.svg",
+            caption="../report/training_utilisation.rst",
+            category="Training",
+            labels={"content": "FLOPs and their utilisation", "as": "figure"},
+        ),
+        report(
+            "results/figures/training_breakdown.svg",
+            caption="../report/training_breakdown.rst",
+            category="Training",
+            labels={"content": "Forward, backward, optimiser", "as": "figure"},
+        ),
+        expand("results/figures/{name}.png", name=TRAINING_FIGURES),
+    log:
+        "logs/figures/training.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.plot_results --summary {input:q} --output-dir results/figures"
+        " &> {log:q}"

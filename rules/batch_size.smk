@@ -1,0 +1,27 @@
+"""The largest batch that fits.
+
+Requires: results/runs/{run}/run.json and a token file.
+Yields: results/runs/{run}/batch_size.json
+"""
+
+
+rule find_batch_size:
+    """Find the largest batch of a run by probing, with the proof that one more does not fit."""
+    input:
+        run="results/runs/{run}/run.json",
+        tokens=tokens_of,
+    output:
+        ensure("results/runs/{run}/batch_size.json", non_empty=True),
+    log:
+        "logs/find_batch_size/{run}.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    threads: threads_of
+    resources:
+        gpu=gpu_of,
+    params:
+        settings=run_json,
+        version=batch_size_result.MEASUREMENT_VERSION,
+    shell:
+        "python -m scripts.find_batch_size --run {input.run:q} --tokens {input.tokens:q}"
+        " --output {output:q} &> {log:q}"

@@ -1,0 +1,178 @@
+"""Input functions and the look-up of runs; no rules."""
+
+import json
+from functools import cache
+
+from scripts.lib.config import RUN_PATTERN
+from scripts.lib.devices.slots import visible_gpus
+from scripts.lib.results import batch_size as batch_size_result
+from scripts.lib.results import training as training_result
+from scripts.lib.results.kinds import result_path
+
+# Raised when tables or figures change, so that they are made again.
+PRESENTATION_VERSION = 1
+
+TRAINING_TABLES = [
+    "training",
+    "training_by_size",
+    "training_by_context_length",
+    "training_pivot",
+]
+TRAINING_FIGURES = [
+    "training_time",
+    "training_throughput",
+    "training_memory",
+    "training_utilisation",
+    "training_breakdown",
+]
+
+
+wildcard_constraints:
+    run=RUN_PATTERN,
+    sweep=r"[\w.-]+",
+    batch=r"\d+",
+    vocab=r"\d+",
+
+
+def run_of(wildcards):
+    """The run that a path names; unknown ones are told, not a KeyError."""
+    if wildcards.run not in SWEEPS.runs:
+        raise WorkflowError(f"no sweep of this configuration has the run {wildcards.run}")
+    return SWEEPS.runs[wildcards.run]
+
+
+def run_json(wildcards):
+    """Content of run.json; in `params` it makes exactly the changed runs stale."""
+    return run_of(wildcards).json
+
+
+def settings_of(wildcards):
+    return json.loads(run_of(wildcards).settings)
+
+
+def tokens_of(wildcards):
+    """The token file of a run: the user's, or the embedded one for its vocabulary."""
+    settings = settings_of(wildcards)
+    return settings["data_path"] or f"results/data/tokens-{settings['vocab']}.npy"
+
+
+def batch_size_of(wildcards):
+    """The largest batch of a run where it is asked for; a number bypasses the search."""
+    if settings_of(wildcards)["batch_size"] == "auto":
+        return f"results/runs/{wildcards.run}/batch_size.json"
+    return []
+
+
+def gpu_of(wildcards):
+    """GPUs of a measuring job; `auto` asks for one where this machine has any."""
+    device = settings_of(wildcards)["device"]
+    return int(device == "cuda" or (device == "auto" and has_gpu()))
+
+
+@cache
+def has_gpu():
+    """Whether a job here would find a GPU; asked once, and only where a run leaves it open."""
+    return bool(visible_gpus())
+
+
+def threads_of(wildcards):
+    """All cores for a measurement on the CPU, so that nothing runs beside it."""
+    return 1 if gpu_of(wildcards) else workflow.cores
+
+
+def batch_json(wildcards):
+    """Content of a batch file: the runs that its table must hold."""
+    batches = batches_of(wildcards.sweep)
+    number = int(wildcards.batch)
+    if number >= len(batches):
+        raise WorkflowError(
+            f"sweep {wildcards.sweep} has the batches 0 to {len(batches) - 1}, not {number}"
+        )
+    return json.dumps(
+        {
+            "sweep": wildcards.sweep,
+            "batch": number,
+            "kind": SWEEPS.runs[batches[number][0]].kind,
+            "runs": batches[number],
+        }
+    )
+
+
+def batches_of(sweep):
+    if sweep not in SWEEPS.sweeps:
+        raise WorkflowError(f"no sweep {sweep}; there are: {', '.join(SWEEPS.sweeps)}")
+    return SWEEPS.batches(sweep)
+
+
+def results_of_batch(wildcards):
+    runs = json.loads(batch_json(wildcards))["runs"]
+    return [result_path("results", run, SWEEPS.runs[run].kind) for run in runs]
+
+
+def results_of_all(wildcards):
+    """The results of all runs; as targets they are made again when somebody deletes them."""
+    return [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
+
+
+def tables_of_batches(wildcards):
+    return [
+        f"results/batches/{sweep}/{batch}.csv"
+        for sweep in SWEEPS.sweeps
+        for batch in range(len(SWEEPS.batches(sweep)))
+    ]
+
+
+def batch_counts(wildcards):
+    """Sweeps and their numbers of batches, short enough for a command line."""
+    return [f"{sweep}:{len(SWEEPS.batches(sweep))}" for sweep in SWEEPS.sweeps]
+
+
+def kinds():
+    return {run.kind for run in SWEEPS.runs.values()}
+
+
+def compares_modes():
+    """Whether the configuration has training runs both with and without a backward pass."""
+    modes = {
+        json.loads(run.settings)["mode"] == "forward"
+        for run in SWEEPS.runs.values()
+        if run.kind == "training"
+    }
+    return len(modes) == 2
+
+
+def tables_of_all(wildcards):
+    names = ["overview"]
+    if "training" in kinds():
+        names += TRAINING_TABLES
+        names += ["training_modes"] if compares_modes() else []
+    return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
+
+
+def figures_of_all(wildcards):
+    names = TRAINING_FIGURES if "training" in kinds() else []
+    return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
+
+
+def overview_of_results():
+    """What was measured on what, for the report's front page; empty before the first summary."""
+    try:
+        rows = json.loads(Path("results/overview.json").read_text())
+    except (OSError, ValueError):
+        return []
+    sweeps = CONFIG.sweeps
+    return [
+        row | {"description": sweeps[row["sweep"]].description}
+        for row in rows
+        if row["sweep"] in sweeps
+    ]
+
+
+def program_environment():
+    """Shell lines before every command: where the programs are and which Python runs them."""
+    variables = {"PYTHONPATH": f"{shlex.quote(workflow.basedir)}${{PYTHONPATH:+:$PYTHONPATH}}"}
+    variables["PYTHONSAFEPATH"] = "1"  # a folder `scripts` in the working directory hides nothing
+    if not workflow.deployment_settings.deployment_method:
+        variables["PATH"] = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    exports = " ".join(f"{name}={value}" for name, value in variables.items())
+    return f"export {exports}; ".replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,35 @@
+"""From the sweeps to files: what each run is, and which runs each batch has.
+
+Requires: the configuration.
+Yields: results/runs/{run}/run.json, results/batches/{sweep}/{batch}.json
+"""
+
+
+rule write_run:
+    """Write the resolved settings of a run, the only thing that programs read of the config."""
+    output:
+        "results/runs/{run}/run.json",
+    log:
+        "logs/write_run/{run}.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        content=run_json,
+    shell:
+        "printf '%s\\n' {params.content:q} > {output:q}.part 2> {log:q}"
+        " && mv {output:q}.part {output:q} 2>> {log:q}"
+
+
+rule write_batch:
+    """Write the list of runs whose results make one batch."""
+    output:
+        "results/batches/{sweep}/{batch}.json",
+    log:
+        "logs/write_batch/{sweep}/{batch}.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        content=batch_json,
+    shell:
+        "printf '%s\\n' {params.content:q} > {output:q}.part 2> {log:q}"
+        " && mv {output:q}.part {output:q} 2>> {log:q}"

@@ -1,0 +1,102 @@
+"""Aggregate results: one row a run, as CSV and Parquet, with Markdown tables.
+
+    python -m scripts.aggregate_results --results-dir results \
+        --output benchmark_summary.md --csv benchmark_results.csv
+
+The folder is either one that the workflow wrote, whose batch files say which runs are expected, or
+one with result files in the flat JSON form of the benchmarking guide. Runs without a readable
+result have a row with `status: missing`; they are named and the exit code is 2.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.aggregate_results", __doc__)
+    parser.add_argument("--results-dir", required=True, help="folder with the results")
+    parser.add_argument(
+        "--sweeps",
+        nargs="+",
+        metavar="NAME:BATCHES",
+        help="sweeps to take and their numbers of batches; all batch files found unless given",
+    )
+    parser.add_argument("--output", help="Markdown file with all tables")
+    parser.add_argument("--csv", help="CSV file, one row a run")
+    parser.add_argument("--parquet", help="Parquet file with the same rows")
+    parser.add_argument("--overview", help="JSON file: runs by sweep and status, devices")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    from scripts.lib.results.collecting import missing_in
+    from scripts.lib.results.files import atomic_path, write_text
+    from scripts.lib.tables.overview import overview
+
+    summary = _read(Path(arguments.results_dir), arguments.sweeps)
+    counts = overview(summary)
+    if arguments.csv:
+        with atomic_path(arguments.csv) as temporary:
+            summary.to_csv(temporary, index=False)
+    if arguments.parquet:
+        with atomic_path(arguments.parquet) as temporary:
+            summary.to_parquet(temporary, index=False)
+    if arguments.overview:
+        write_text(arguments.overview, json.dumps(counts.to_dict("records"), indent=1) + "\n")
+    if arguments.output:
+        write_text(arguments.output, _document(summary))
+    if missing := missing_in(summary):
+        raise InputError(f"{len(missing)} of {len(summary)} runs are missing:", *missing)
+    return {"rows": len(summary), "status": summary["status"].value_counts().to_dict()}
+
+
+def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
+    from scripts.lib.results.collecting import collect, read_batch, table
+    from scripts.lib.results.document import read_document_rows
+
+    if not folder.is_dir():
+        raise InputError(f"--results-dir {folder}: no such folder")
+    if files := _batch_files(folder, sweeps):
+        return collect([read_batch(file) for file in files], folder)
+    rows = read_document_rows(folder)
+    if not rows:
+        raise InputError(f"--results-dir {folder}: holds neither batches/*/*.json nor *.json files")
+    return table(rows)
+
+
+def _batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
+    if sweeps is None:
+        found = (folder / "batches").glob("*/*.json")
+        return sorted(found, key=lambda file: (file.parent.name, int(file.stem)))
+    counted = (sweep.rpartition(":") for sweep in sweeps)
+    return [
+        folder / "batches" / name / f"{batch}.json"
+        for name, _, count in counted
+        for batch in range(int(count))
+    ]
+
+
+def _document(summary: "pd.DataFrame") -> str:
+    from scripts.lib.tables.registry import TABLES
+    from scripts.lib.tables.render import markdown
+
+    parts = ["# Benchmark summary"]
+    for title, function in TABLES.values():
+        frame = function(summary)
+        if len(frame):
+            parts.append(f"## {title}\n\n{markdown(frame)}")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,89 @@
+"""Time the steps of one training run and write its result.
+
+    python -m scripts.benchmark --run run.json --tokens tokens.npy --output benchmark.json
+
+`--batch-size batch_size.json` is needed where the run says `batch_size: auto`. A batch that does
+not fit, or something that the device cannot do, is a row with its status and reason, not an error.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.config import load_run
+from scripts.lib.config.training import TrainingRun
+from scripts.lib.devices.slots import claim
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.provenance import collect_provenance, now
+from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.results.files import write_text
+from scripts.lib.results.reading import read_result
+from scripts.lib.results.training import MEASUREMENT_VERSION, TrainingMetrics, TrainingResult
+from scripts.lib.schema.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.benchmark", __doc__)
+    parser.add_argument("--run", required=True, help="run.json of the run")
+    parser.add_argument("--tokens", required=True, help="token ids, one-dimensional .npy")
+    parser.add_argument("--batch-size", help="batch_size.json of the run")
+    parser.add_argument("--output", required=True, help="result file to write")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    run_id, run = load_run(arguments.run)
+    started_at = now()
+    batch_size, status, reason = _batch_size(run, arguments.batch_size)
+    metrics = device = None
+    if status == "ok":
+        # The lock names the device to use, so torch is imported after it.
+        with claim(run.device) as kind:
+            from scripts.lib.devices.record import device_record
+            from scripts.lib.training.measure import measure, torch_device
+
+            target = torch_device(kind)
+            device = device_record(target)
+            log.info("%s: batch size %d on %s", run_id, batch_size, device.name)
+            metrics, status, reason = measure(run, batch_size, arguments.tokens, target)
+    result = TrainingResult(
+        measurement_version=MEASUREMENT_VERSION,
+        run=run_id,
+        status=status,
+        reason=reason,
+        settings=run,
+        metrics=metrics,
+        provenance=collect_provenance(started_at, device, run.seed),
+    )
+    write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
+    return _summary(result, metrics)
+
+
+def _batch_size(run: TrainingRun, path: str | os.PathLike | None) -> tuple[int, str, str]:
+    """Batch size to measure, or the status and reason why there is none."""
+    if run.batch_size != "auto":
+        return run.batch_size, "ok", ""
+    if path is None:
+        raise InputError("--batch-size: required, because the run says batch_size: auto")
+    found = read_result(path, BatchSizeResult)
+    if found.status != "ok":
+        return 0, found.status, found.reason
+    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
+    return found.recommended_batch_size if recommended else found.batch_size, "ok", ""
+
+
+def _summary(result: TrainingResult, metrics: TrainingMetrics | None) -> dict[str, Any]:
+    summary = {"run": result.run, "status": result.status, "reason": result.reason}
+    if metrics:
+        names = ("batch_size", "median_time_ms", "tokens_per_s", "peak_memory_allocated_mib")
+        summary |= {name: getattr(metrics, name) for name in names}
+    return summary
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

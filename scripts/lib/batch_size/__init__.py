@@ -1,0 +1,1 @@
+"""The largest usable batch: the search, which knows no torch, and the probes, which do."""

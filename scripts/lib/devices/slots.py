@@ -1,0 +1,111 @@
+"""Hand out the devices of a machine by file locks, so that no two jobs share one.
+
+Snakemake counts `gpu` resources but names no device; without help every local job would use
+GPU 0. A lock is an flock on a file a device: the kernel frees it when its holder ends, however it
+ends, so a killed job leaves nothing behind. On a CPU the one lock `cpu` keeps measurements of
+several workflows, or of a job that outlived its workflow, from running side by side.
+"""
+
+import fcntl
+import logging
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from scripts.lib.schema.errors import InputError
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.05
+
+
+def visible_gpus() -> list[str]:
+    """Indices or UUIDs of the GPUs that this process may use, without loading CUDA.
+
+    `CUDA_VISIBLE_DEVICES` where it is set, else all that the driver lists.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+@contextmanager
+def claim(device: str, count: int = 1) -> Iterator[str]:
+    """Hold `count` GPUs, or the CPU, for the time of the block and yield `cuda` or `cpu`.
+
+    `device` is `auto`, `cpu` or `cuda`. For GPUs `CUDA_VISIBLE_DEVICES` names the held ones, so
+    enter the block before torch is imported. Raises InputError when `cuda` is asked for and fewer
+    than `count` GPUs are there.
+    """
+    gpus = visible_gpus() if device != "cpu" else []
+    if device == "cuda" and len(gpus) < count:
+        raise InputError(f"device: cuda needs {count} GPU(s), but this process sees {len(gpus)}")
+    with ExitStack() as held:
+        if not gpus:
+            _lock(["cpu"], 1, held)
+            yield "cpu"
+            return
+        names = _lock(gpus, count, held)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+        try:
+            yield "cuda"
+        finally:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+
+
+def _lock(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
+    """Lock `count` of `names`, waiting as long as it takes."""
+    folder = _lock_folder()
+    # One picker at a time: two jobs that want two devices each never hold one each for ever.
+    with (folder / "picking").open("a") as picking:
+        fcntl.flock(picking, fcntl.LOCK_EX)
+        taken: list[str] = []
+        waited_since = time.monotonic()
+        while True:
+            for name in names:
+                if name not in taken and (handle := _try_lock(folder / f"device-{name}")):
+                    held.enter_context(handle)
+                    taken.append(name)
+                if len(taken) == count:
+                    return taken
+            if waited_since and time.monotonic() - waited_since > 5:
+                log.info("waiting for a free device (%s)", ", ".join(names))
+                waited_since = 0
+            time.sleep(POLL_SECONDS)
+
+
+def _try_lock(path: Path) -> IO[str] | None:
+    handle = path.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return None
+    handle.truncate(0)
+    handle.write(f"{os.getpid()}\n")
+    handle.flush()
+    return handle
+
+
+def _lock_folder() -> Path:
+    """Folder of the locks: one a user, and within Slurm one a job, whose indices are its own."""
+    base = os.environ.get("SWEEPMAKE_LOCKS") or tempfile.gettempdir()
+    job = os.environ.get("SLURM_JOB_ID")
+    folder = Path(base) / "-".join(filter(None, ["sweepmake", str(os.getuid()), job]))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,1 @@
+"""Figures: functions from the summary to matplotlib figures, in one style."""

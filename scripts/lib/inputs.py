@@ -1,0 +1,26 @@
+"""Check the files that runs name, before any job starts."""
+
+import json
+
+from scripts.lib.config.runs import Expansion
+from scripts.lib.schema.errors import InputError
+
+
+def check_inputs(expansion: Expansion) -> None:
+    """Raise InputError with a line for each token file that cannot feed its runs."""
+    needed: dict[tuple[str, int], int] = {}
+    for run in expansion.runs.values():
+        settings = json.loads(run.settings)
+        if path := settings.get("data_path"):
+            key = (path, settings["vocab"])
+            needed[key] = max(needed.get(key, 0), settings["context_length"])
+    problems = []
+    for (path, vocab), context_length in needed.items():
+        from scripts.lib.tokens import check_tokens
+
+        try:
+            check_tokens(path, vocab, context_length)
+        except InputError as error:
+            problems += [f"data_path: {problem}" for problem in error.problems]
+    if problems:
+        raise InputError(*problems)

@@ -1,0 +1,61 @@
+"""What every program does at its ends: logging, one line for a mistake, one JSON object last."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scripts.lib.schema.errors import InputError
+
+EXIT_INPUT = 2
+EXIT_MACHINE = 1
+
+
+def run_program(
+    parser: argparse.ArgumentParser,
+    execute: Callable[[argparse.Namespace], dict[str, Any]],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse `argv`, call `execute`, print what it returns as the last line on stdout.
+
+    Returns the exit code: 0; 2 after an InputError, 1 after an OSError (a full disk, a file that
+    cannot be written), each told on stderr without a traceback; 130 and 143 after an interrupt
+    and a termination. Any other exception is a defect of ours and shows its traceback.
+    """
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        summary = execute(arguments)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_MACHINE
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    print(json.dumps(summary), flush=True)
+    return 0
+
+
+def new_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Parser of the program `python -m MODULE`, described by the module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _terminate(number: int, frame: Any) -> None:
+    # Unwind, so that temporary files are removed and child processes ended.
+    raise SystemExit(128 + number)

@@ -1,0 +1,87 @@
+"""Collect results into tables: every expected run has its row, or is named as missing."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scripts.lib.progress import progress
+from scripts.lib.results.kinds import RESULT_MODELS, result_path
+from scripts.lib.results.reading import read_result
+from scripts.lib.results.rows import columns_of_all, missing_row, row_of
+from scripts.lib.schema.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The runs of one batch file `results/batches/{sweep}/{batch}.json`."""
+
+    sweep: str
+    batch: int
+    kind: str
+    runs: list[str]
+
+
+def read_batch(path: str | Path) -> Batch:
+    """Read a batch file. Raises InputError when it is none."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        batch = Batch(**data)
+        if batch.kind not in RESULT_MODELS:
+            raise ValueError(batch.kind)
+        return batch
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: is no batch file; delete it and run the workflow") from None
+
+
+def collect(batches: Iterable[Batch], results_dir: str | Path) -> pd.DataFrame:
+    """Table of the rows of all runs in `batches`, in order; a run of several sweeps stands once.
+
+    A run whose result is missing or cannot be read has a row with `status: missing` and the
+    reason. One result is in memory at a time.
+    """
+    sweeps: dict[tuple[str, str], list[str]] = {}
+    for batch in batches:
+        for run in batch.runs:
+            named = sweeps.setdefault((run, batch.kind), [])
+            if batch.sweep not in named:
+                named.append(batch.sweep)
+    rows = []
+    with progress("reading results", len(sweeps)) as advance:
+        for (run, kind), names in sweeps.items():
+            rows.append(_row(run, kind, " ".join(names), results_dir))
+            advance()
+    return table(rows)
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Table of rows with the columns and types of their kinds."""
+    columns = columns_of_all([row["kind"] for row in rows])
+    return pd.DataFrame(
+        {
+            name: pd.array([row.get(name) for row in rows], dtype=dtype)
+            for name, dtype in columns.items()
+        }
+    )
+
+
+def missing_in(frame: pd.DataFrame) -> list[str]:
+    """Return a line for each missing run of a table: its id and the reason."""
+    missing = frame[frame["status"] == "missing"]
+    return [f"{row.run}: {row.reason}" for row in missing.itertuples()]
+
+
+def _row(run: str, kind: str, sweeps: str, results_dir: str | Path) -> dict[str, Any]:
+    path = result_path(results_dir, run, kind)
+    try:
+        result = read_result(path, RESULT_MODELS[kind])
+    except InputError as error:
+        return missing_row(run, kind, sweeps, str(error))
+    if result.run != run:
+        return missing_row(run, kind, sweeps, f"{path}: is the result of {result.run}")
+    return row_of(result, sweeps)

@@ -1,0 +1,15 @@
+"""Which result belongs to which kind of run."""
+
+from pathlib import PurePath
+
+from scripts.lib.results.result import Result
+from scripts.lib.results.training import TrainingResult
+
+# A new kind of measurement adds a line to each.
+RESULT_MODELS: dict[str, type[Result]] = {"training": TrainingResult}
+RESULT_FILES: dict[str, str] = {"training": "benchmark.json"}
+
+
+def result_path(results_dir: str | PurePath, run: str, kind: str) -> str:
+    """Path of a run's result file below the folder of results."""
+    return str(PurePath(results_dir, "runs", run, RESULT_FILES[kind]))

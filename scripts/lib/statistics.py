@@ -1,0 +1,46 @@
+"""Statistics of repeated timings."""
+
+from math import comb
+
+import numpy as np
+
+
+def summarize(times_ms: list[float]) -> dict[str, float | None]:
+    """Location, spread and the 95 % interval of the median of trial times.
+
+    The keys are the fields of `TrainingMetrics`. Times are never negative, so cv is well defined
+    unless all are zero.
+    """
+    times = np.asarray(times_ms, dtype=float)
+    mean = float(times.mean())
+    std = float(times.std(ddof=1)) if times.size > 1 else 0.0
+    low, high = median_interval(times_ms) or (None, None)
+    p10, median, p90, p99 = (float(value) for value in np.percentile(times, [10, 50, 90, 99]))
+    return {
+        "mean_time_ms": mean,
+        "std_time_ms": std,
+        "median_time_ms": median,
+        "median_ci_low_ms": low,
+        "median_ci_high_ms": high,
+        "p10_time_ms": p10,
+        "p90_time_ms": p90,
+        "p99_time_ms": p99,
+        "cv": std / mean if mean else 0.0,
+    }
+
+
+def median_interval(samples: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval of the median from order statistics; None with too few samples.
+
+    Free of any assumption about the distribution: the number of samples below the median is
+    binomial(n, 1/2), so [x_(k), x_(n+1-k)] covers it with probability 1 - 2 P(X < k); the largest
+    k that keeps at least `confidence` is taken (David and Nagaraja, Order Statistics, 7.1). Six
+    samples are the fewest that reach 95 %.
+    """
+    ordered = sorted(samples)
+    n = len(ordered)
+    k, below = 0, 0.0  # below = P(X < k)
+    while k < n // 2 and 1 - 2 * (below + comb(n, k) / 2**n) >= confidence:
+        below += comb(n, k) / 2**n
+        k += 1
+    return (ordered[k - 1], ordered[n - k]) if k else None

@@ -1,0 +1,1 @@
+"""Tables: functions from the summary to what people read, and their Markdown and HTML forms."""

@@ -1,0 +1,13 @@
+"""All tables by name: their titles and the functions that make them of the summary."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from scripts.lib.tables import training
+from scripts.lib.tables.overview import overview
+
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "overview": ("Overview", overview),
+    **training.TABLES,
+}

@@ -1,0 +1,178 @@
+"""Measure one training run: memory first, then warm-up, then the trials."""
+
+import logging
+import resource
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from scripts.lib.config.training import TrainingRun
+from scripts.lib.devices.peaks import peak_tflops
+from scripts.lib.devices.record import device_record, device_state, host_memory_bytes
+from scripts.lib.progress import progress
+from scripts.lib.results.training import TrainingMetrics
+from scripts.lib.schema.errors import InputError
+from scripts.lib.statistics import summarize
+from scripts.lib.training.flops import flops_per_step
+from scripts.lib.training.memory import MIB, LiveStorage, is_out_of_memory
+from scripts.lib.training.step import Step, is_unsupported, unsupported_reason
+from scripts.lib.training.timing import clock_of, time_trials
+
+log = logging.getLogger(__name__)
+
+# Above this coefficient of variation a figure deserves a second look.
+NOISY_CV = 0.1
+# Part of the host's memory that a run may take where no budget is set.
+HOST_SHARE = 0.8
+
+
+def torch_device(kind: str) -> torch.device:
+    """Return the torch device for `cpu` or `cuda`, the first visible one."""
+    return torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
+
+
+def measure(
+    run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device
+) -> tuple[TrainingMetrics | None, str, str]:
+    """Measure a run at a batch size; returns metrics, status and reason.
+
+    Metrics are None unless the status is `ok`. Raises InputError for a bad token file.
+    """
+    if reason := unsupported_reason(run, device):
+        return None, "unsupported", reason
+    try:
+        return _measure(run, batch_size, tokens, device), "ok", ""
+    except InputError:
+        raise
+    except Exception as error:
+        status = classify(error)
+        if status == "failed":
+            log.error("%s", traceback.format_exc())
+        reason = f"batch size {batch_size}: {type(error).__name__}: {error}"
+        return None, status, " ".join(reason.split())[:500]
+
+
+def classify(error: BaseException) -> str:
+    """Status of a run that ended with this exception: `oom`, `unsupported` or `failed`."""
+    if is_out_of_memory(error):
+        return "oom"
+    return "unsupported" if is_unsupported(error) else "failed"
+
+
+def prepare(run: TrainingRun, device: torch.device) -> None:
+    """Set the number of threads and, on CUDA, the memory budget of this process."""
+    if run.num_threads:
+        torch.set_num_threads(run.num_threads)
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        share = min(1.0, budget_bytes(run, device) / total)
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def budget_bytes(run: TrainingRun, device: torch.device) -> float:
+    """Bytes a run may use: its budget, else the device's memory, or 80 % of the host's."""
+    if run.memory_budget_mib is not None:
+        return run.memory_budget_mib * MIB
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return HOST_SHARE * host_memory_bytes()
+
+
+def exercise(run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device) -> Step:
+    """Build a run's step and take two of it, so that gradients and optimiser state exist.
+
+    On a CPU call it within LiveStorage. Raises torch's out-of-memory errors.
+    """
+    step = Step(run, batch_size, tokens, device)
+    for _ in range(2):
+        step.whole()
+    clock_of(device).synchronize()
+    return step
+
+
+def _measure(
+    run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device
+) -> TrainingMetrics:
+    prepare(run, device)
+    cuda = device.type == "cuda"
+    with LiveStorage(None if cuda else budget_bytes(run, device)) as storage:
+        if not cuda:
+            step = exercise(run, batch_size, tokens, device)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+        step = exercise(run, batch_size, tokens, device)
+    compile_seconds = _compile(step) if run.compile else None
+    clock = clock_of(device)
+    for _ in range(run.num_warmups):
+        step.whole()
+    clock.synchronize()
+    before = device_state(device)
+    with progress("trials", run.num_trials) as advance:
+        times, parts = time_trials(step, clock, advance)
+    state = {"before": before, "after": device_state(device)}
+
+    timing = summarize(times)
+    seconds = timing["median_time_ms"] / 1000
+    flops = flops_per_step(run, batch_size)
+    rate = flops / seconds / 1e12
+    peak = run.peak_tflops or peak_tflops(device_record(device).name, run.precision)
+    allocated = torch.cuda.max_memory_allocated(device) if cuda else storage.peak_bytes
+    return TrainingMetrics(
+        batch_size=batch_size,
+        forward_only=run.forward_only,
+        device=str(device),
+        num_threads=torch.get_num_threads(),
+        num_parameters=sum(p.numel() for p in step.model.parameters()),
+        trial_times_ms=times,
+        **timing,
+        forward_times_ms=parts["forward"],
+        backward_times_ms=parts.get("backward"),
+        optimizer_times_ms=parts.get("optimizer"),
+        forward_median_time_ms=summarize(parts["forward"])["median_time_ms"],
+        backward_median_time_ms=_median(parts.get("backward")),
+        optimizer_median_time_ms=_median(parts.get("optimizer")),
+        samples_per_s=batch_size / seconds,
+        tokens_per_s=batch_size * run.context_length / seconds,
+        flops_per_step=flops,
+        tflops_per_s=rate,
+        peak_tflops=peak,
+        mfu=rate / peak if peak else None,
+        peak_memory_allocated_mib=allocated / MIB,
+        peak_memory_reserved_mib=torch.cuda.max_memory_reserved(device) / MIB if cuda else None,
+        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        memory_method="CUDA caching allocator" if cuda else "living tensor storage, eager steps",
+        compile_seconds=compile_seconds,
+        warnings=_warnings(timing, state),
+        device_state=state,
+    )
+
+
+def _compile(step: Step) -> float:
+    step.compile()
+    clock = clock_of(step.device)
+    start = time.perf_counter()
+    step.whole()
+    clock.synchronize()
+    return time.perf_counter() - start
+
+
+def _median(times: list[float] | None) -> float | None:
+    return summarize(times)["median_time_ms"] if times else None
+
+
+def _warnings(timing: dict, state: dict[str, dict]) -> list[str]:
+    found = []
+    if timing["cv"] > NOISY_CV:
+        found.append(f"noisy: coefficient of variation {timing['cv']:.2f}")
+    if timing["median_ci_low_ms"] is None:
+        found.append("fewer than 6 trials: no interval of the median")
+    for moment, values in state.items():
+        if values.get("other_processes"):
+            found.append(f"{len(values['other_processes'])} other processes on the GPU {moment}")
+        if values.get("throttle_reasons"):
+            found.append(f"throttled {moment}: {', '.join(values['throttle_reasons'])}")
+    if (busy := state["before"].get("busy_percent")) is not None and busy > 25:
+        found.append(f"processors {busy:.0f} % busy before the trials")
+    return found

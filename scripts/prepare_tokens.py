@@ -1,0 +1,28 @@
+"""Write the embedded token file: text that every Python carries, byte-level BPE.
+
+python -m scripts.prepare_tokens --vocab 10000 --output tokens.npy
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.lib.program import new_parser, run_program
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.prepare_tokens", __doc__)
+    parser.add_argument("--vocab", type=int, required=True, help="largest number of entries")
+    parser.add_argument("--output", required=True, help=".npy file to write")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    from scripts.lib.tokens import write_embedded_tokens
+
+    return {"tokens": write_embedded_tokens(arguments.output, arguments.vocab)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,44 @@
+"""Make tables of the summary, as Markdown and as HTML pages that can be sorted.
+
+python -m scripts.tabulate_results --summary results/summary.parquet --output-dir results/tables
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.program import new_parser, run_program
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.tabulate_results", __doc__)
+    parser.add_argument("--summary", required=True, help="summary.parquet")
+    parser.add_argument("--output-dir", required=True, help="folder to write the tables to")
+    parser.add_argument(
+        "--tables", nargs="+", metavar="NAME", help="tables to make; all by default"
+    )
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    import pandas as pd
+
+    from scripts.lib.results.files import write_text
+    from scripts.lib.tables.registry import TABLES
+    from scripts.lib.tables.render import html, markdown
+
+    summary = pd.read_parquet(arguments.summary)
+    names = arguments.tables or list(TABLES)
+    for name in names:
+        title, function = TABLES[name]
+        frame = function(summary)
+        stem = Path(arguments.output_dir, name)
+        write_text(f"{stem}.md", f"## {title}\n\n{markdown(frame)}\n")
+        write_text(f"{stem}.html", html(frame, title))
+    return {"tables": names}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
