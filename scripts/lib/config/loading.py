@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from scripts.lib.config.workflow import WorkflowConfig
 from scripts.lib.schema.errors import InputError
-from scripts.lib.schema.problems import Keys, describe
+from scripts.lib.schema.problems import Keys, describe, dotted
 from scripts.lib.schema.yaml_file import YamlFile, load_yaml
 
 CONFIG_DIR = Path(__file__).parents[3] / "config"
@@ -54,11 +54,10 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(files: list[YamlFile], keys: Keys, overrides: Mapping[str, Any]) -> str:
     """`file:line: dotted.key` of the last file that has most of `keys`."""
-    dotted = ".".join(map(str, keys)) or "top level"
     if _depth(overrides, keys) > max(_depth(file.data, keys) for file in files):
-        return f"--config: {dotted}"
+        return f"--config: {dotted(keys)}"
     file = max(reversed(files), key=lambda file: _depth(file.data, keys))
-    return f"{file.path}:{file.line_of(keys)}: {dotted}"
+    return file.place(keys)
 
 
 def _depth(data: Any, keys: Keys) -> int:

@@ -11,23 +11,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scripts.lib.config.workflow import RUN_MODELS, WorkflowConfig
+from scripts.lib.matrix.batches import batch_slices
+from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import describe
 
 # What Snakemake matches run ids with; a list of all ids would be slow.
 RUN_PATTERN = r"[\w.-]+-[0-9a-f]{8}"
 
-# Settings that stand in a run's readable name, in this order, with what stands before the value.
-_NAMED = {
-    "model_size": "",
-    "context_length": "ctx",
-    "mode": "",
-    "precision": "",
-    "attn_implementation": "",
-    "compile": "compile",
-    "num_threads": "threads",
-    "batch_size": "b",
-}
+# File names have at most 255 bytes, and logs and temporary files add to the id.
+_MAX_SLUG = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +44,47 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """All runs by id, and the ids of each sweep in the order of its grid."""
+    """All runs by id, and the ids of each sweep in its order.
+
+    `notes` are lines for the user about what was left out: duplicates.
+    """
 
     runs: dict[str, Run]
     sweeps: dict[str, list[str]]
     max_batch_size: int
+    notes: tuple[str, ...] = ()
 
     def batches(self, sweep: str) -> list[list[str]]:
         """Cut a sweep's run ids into batches of at most `max_batch_size`, in order."""
         ids = self.sweeps[sweep]
-        return [ids[i : i + self.max_batch_size] for i in range(0, len(ids), self.max_batch_size)]
+        return [ids[part] for part in batch_slices(len(ids), self.max_batch_size)]
 
 
+@paused_collector()
 def expand(config: WorkflowConfig) -> Expansion:
     """Expand the sweeps into runs; sweeps that name the same run share it.
 
-    Raises InputError if two different runs would have the same id.
+    Raises InputError with a line for each problem of a file that a sweep names, for each sweep
+    that has no run, and where two different runs would have the same id.
     """
     runs: dict[str, Run] = {}
     sweeps: dict[str, list[str]] = {}
+    notes, problems = [], []
     for name, sweep in config.sweeps.items():
-        ids = dict.fromkeys(
-            _add(runs, sweep.settings(combination, config.sizes))
-            for combination in sweep.combinations()
-        )
-        sweeps[name] = list(ids)
-    return Expansion(runs, sweeps, config.max_batch_size)
+        try:
+            ids = [_add(runs, settings) for settings in sweep.runs(config.sizes)]
+        except InputError as error:
+            problems += error.problems
+            continue
+        if not ids:
+            problems.append(f"sweeps.{name}: nothing is left by: {_given(sweep)}")
+        sweeps[name] = list(dict.fromkeys(ids))
+        duplicates = len(ids) - len(sweeps[name])
+        if duplicates:
+            notes.append(f"sweeps.{name}: removed {duplicates} exact duplicates")
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return Expansion(runs, sweeps, config.max_batch_size, tuple(notes))
 
 
 def run_id(settings: Mapping[str, Any]) -> str:
@@ -114,19 +122,38 @@ def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
     run = Run(run_id(settings), settings["kind"], json.dumps(settings))
     known = runs.setdefault(run.id, run)
     if known.settings != run.settings:
-        raise InputError(f"two different runs have the id {run.id}; rename one of their sizes")
+        raise InputError(
+            f"two different runs have the id {run.id}; change a setting that its name shows"
+        )
     return run.id
 
 
+def _given(sweep: BaseModel) -> str:
+    """Write the settings of a sweep that decide which runs it has."""
+    given = sweep.model_dump(exclude_defaults=True, exclude={"kind", "description"})
+    return ", ".join(f"{key} {value}" for key, value in given.items())
+
+
 def _slug(settings: Mapping[str, Any]) -> str:
-    parts = (_slug_part(key, settings.get(key)) for key in _NAMED)
-    return re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)))
+    named = RUN_MODELS[settings["kind"]].slug
+    parts = (_slug_part(before, _setting(settings, key)) for key, before in named.items())
+    slug = re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)), flags=re.ASCII)
+    return slug.lstrip("-.")[:_MAX_SLUG]  # neither an option nor a hidden file
 
 
-def _slug_part(key: str, value: Any) -> str:
+def _setting(settings: Mapping[str, Any], key: str) -> Any:
+    """Value of a setting; a dot leads into a setting that is a mapping."""
+    outer, _, inner = key.partition(".")
+    value = settings.get(outer)
+    return _setting(value, inner) if inner and value else value
+
+
+def _slug_part(before: str, value: Any) -> str:
     if isinstance(value, bool):
-        return _NAMED[key] if value else ""
-    return f"{_NAMED[key]}{value}" if value not in (None, "", 0) else ""
+        return before if value else ""
+    if isinstance(value, list):
+        value = "_".join(map(str, value))
+    return f"{before}{value}" if value not in (None, "", 0, "none") else ""
 
 
 def ids_of(runs: Iterable[Run], kind: str) -> list[str]:

@@ -39,6 +39,11 @@ class GridSweep(StrictModel):
         BatchSizeSearch(), description="How `batch_size: auto` finds its number."
     )
 
+    def runs(self, sizes: dict[str, Size]) -> Iterator[dict[str, Any]]:
+        """Yield the settings of each run, in the order of the grid."""
+        for combination in self.combinations():
+            yield self.settings(combination, sizes)
+
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Yield one value per axis: the grid without `exclude`, then each entry of `include`."""
         axes = {name: getattr(self, name) for name in axis_names(type(self))}

@@ -1,6 +1,6 @@
 """Sweeps of kind `training`: timed transformer steps over sizes, contexts and modes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -116,6 +116,18 @@ class _TrainingPoint(StrictModel):
 
 class TrainingRun(Measurement, Size, _TrainingPoint):
     """The resolved settings of one run of kind `training`: all that its programs read."""
+
+    # Settings that stand in a run's readable name, in order, with what stands before the value.
+    slug: ClassVar[dict[str, str]] = {
+        "model_size": "",
+        "context_length": "ctx",
+        "mode": "",
+        "precision": "",
+        "attn_implementation": "",
+        "compile": "compile",
+        "num_threads": "threads",
+        "batch_size": "b",
+    }
 
     @property
     def forward_only(self) -> bool:

@@ -1,17 +1,19 @@
 """The whole configuration of the workflow: the sweeps and what they refer to."""
 
-from typing import Self
+from collections.abc import Iterator
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from scripts.lib.config.inference import InferenceRun, InferenceSweep
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.training import TrainingRun, TrainingSweep
 from scripts.lib.schema.base import Name, StrictModel, problem_at
 
-# A new kind adds its sweep to this union (`Annotated[A | B, Field(discriminator="kind")]`) and
-# its run to the table.
-Sweep = TrainingSweep
-RUN_MODELS = {"training": TrainingRun}
+# A new kind adds its sweep to this union and its run to the table. A sweep has `runs(sizes)`, which
+# yields the settings of each run; a run's model names in `slug` the settings that its id shows.
+Sweep = Annotated[TrainingSweep | InferenceSweep, Field(discriminator="kind")]
+RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun}
 
 
 class WorkflowConfig(StrictModel):
@@ -33,11 +35,16 @@ class WorkflowConfig(StrictModel):
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:
         for name, sweep in self.sweeps.items():
-            named = [sweep.size, *(entry.size or [] for entry in sweep.include)]
-            for size in (size for axis in named for size in axis):
+            for size in _named_sizes(sweep):
                 if size not in self.sizes:
                     allowed = ", ".join(self.sizes)
                     raise problem_at(
                         ("sweeps", name, "size"), f"unknown size {size!r}; allowed: {allowed}"
                     )
         return self
+
+
+def _named_sizes(sweep: StrictModel) -> Iterator[str]:
+    """Yield the sizes on the axes of a sweep; a kind without sizes names none."""
+    for axes in (sweep, *getattr(sweep, "include", ())):
+        yield from getattr(axes, "size", None) or ()

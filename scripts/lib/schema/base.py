@@ -28,7 +28,8 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _no_repeats(values: list[T]) -> list[T]:
+def no_repeats(values: list[T]) -> list[T]:
+    """Refuse a list with a value that stands twice (ValueError, for validators)."""
     seen = set()
     for value in values:
         if value in seen:
@@ -42,12 +43,22 @@ Axis = Annotated[
     list[T],
     Field(min_length=1),
     BeforeValidator(_as_list),
-    AfterValidator(_no_repeats),
+    AfterValidator(no_repeats),
     _AxisSchema,
 ]
 
 # Names become parts of file names below results/, hence the narrow alphabet.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$", min_length=1)]
+
+
+def _printable(text: str) -> str:
+    if not text or not text.isprintable() or text != text.strip():
+        raise ValueError(f"must be text on one line without spaces at its ends, got {text[:40]!r}")
+    return text
+
+
+# Text that stands in messages, tables and job names.
+Text = Annotated[str, AfterValidator(_printable)]
 
 
 def problem_at(keys: tuple[str | int, ...], message: str) -> PydanticCustomError:

@@ -9,5 +9,6 @@ class InputError(Exception):
     """
 
     def __init__(self, *problems: str):
+        """Refuse the input because of `problems`, one line each."""
         super().__init__("\n".join(problems))
         self.problems = problems

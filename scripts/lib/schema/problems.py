@@ -1,19 +1,27 @@
 """Turn a model's complaints into lines that name the file, the key and what is allowed."""
 
 import difflib
+import reprlib
 import types
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 Keys = tuple[str | int, ...]
+
+
+def dotted(keys: Keys) -> str:
+    """`keys` as one readable path on one line; `sweeps.modes.size.0`."""
+    return ".".join(key if (key := str(part)).isprintable() else repr(key) for part in keys)
 
 
 def describe(error: ValidationError, model: type[BaseModel], data: Any) -> list[tuple[Keys, str]]:
     """Keys and message of each problem that validating `data` against `model` found."""
     problems = []
     for item in error.errors(include_url=False):
-        keys = _keys_in(data, item["loc"])
+        keys = _keys_in(data, item["loc"], absent_last=item["type"] == "missing")
         context = item.get("ctx", {})
         if item["type"] == "problem_at":
             keys += tuple(context["keys"])
@@ -39,7 +47,7 @@ def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
     if kind in ("value_error", "problem_at"):
         return str(context.get("error", item["msg"]))
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return f"kind must be one of {context.get('expected_tags', _tags(model))}"
+        return f"kind must be one of {_tags(model, item['loc'])}"
     if kind == "string_pattern_mismatch":
         return (
             f"{_shown(item['input'])} is no name: 1 to 40 letters, digits, '_', '.', '-', "
@@ -48,23 +56,28 @@ def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
     text = item["msg"].replace("Input should be ", "must be ")
     if kind == "too_short":
         return "must not be empty"
+    if kind in ("model_type", "dict_type"):
+        text = "must be a mapping (key: value)"
     return f"{text}, got {_shown(item['input'])}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """Start of a value's repr; a whole one may be endless where YAML aliases repeat themselves."""
+    try:
+        text = repr(value) if isinstance(value, str) else reprlib.repr(value)
+    except ValueError:  # an integer with more digits than Python agrees to write
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _tags(model: type[BaseModel]) -> str:
-    return "the sweep kinds"
+def _keys_in(data: Any, location: Keys, absent_last: bool) -> Keys:
+    """Drop from `location` what stands only in the model: union tags, indices of a lone value.
 
-
-def _keys_in(data: Any, location: Keys) -> Keys:
-    """Drop from `location` what stands only in the model: union tags, indices of a lone value."""
+    `absent_last` keeps the last key though it is not in `data`: it is the one that is missing.
+    """
     keys: list[str | int] = []
     for i, key in enumerate(location):
-        last = i == len(location) - 1
+        last = absent_last and i == len(location) - 1
         if isinstance(data, dict) and (key in data or last):
             keys.append(key)
             data = data.get(key)
@@ -75,22 +88,37 @@ def _keys_in(data: Any, location: Keys) -> Keys:
 
 
 def _fields_at(annotation: Any, location: Keys) -> list[str]:
-    """Names of the fields of the model that stands at `location` below `annotation`."""
+    """Keys of the model that stands at `location` below `annotation`."""
+    found = (_alias_fields(model) for model in _models_at(annotation, location))
+    return next((list(fields) for fields in found if fields), [])
+
+
+def _tags(annotation: Any, location: Keys) -> str:
+    """Values of `kind` that the models at `location` below `annotation` have."""
+    return ", ".join(filter(None, map(_tag, _models_at(annotation, location))))
+
+
+def _models_at(annotation: Any, location: Keys) -> Iterator[type[BaseModel]]:
+    """Yield the models that may stand at `location` below `annotation`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _fields_at(arguments[0], location)
-    if origin in (Union, types.UnionType):
-        if location and (tagged := [a for a in arguments if location[0] in (_tag(a), _name(a))]):
-            return _fields_at(tagged[0], location[1:])
-        return next((found for a in arguments if (found := _fields_at(a, location))), [])
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from _models_at(arguments[0], location)
+    elif origin in (Union, types.UnionType):
+        tagged = [a for a in arguments if location and location[0] in (_tag(a), _name(a))]
+        for argument in tagged[:1] or arguments:
+            yield from _models_at(argument, location[1:] if tagged else location)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not location:
-            return list(annotation.model_fields)
-        field = annotation.model_fields.get(str(location[0]))
-        return _fields_at(field.annotation, location[1:]) if field else []
-    if origin in (list, dict) and location:
-        return _fields_at(arguments[-1], location[1:])
-    return []
+            yield annotation
+        elif field := _alias_fields(annotation).get(str(location[0])):
+            yield from _models_at(field.annotation, location[1:])
+    elif origin in (list, dict) and location:
+        yield from _models_at(arguments[-1], location[1:])
+
+
+def _alias_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields of `model` by the key that stands in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _tag(annotation: Any) -> str | None:

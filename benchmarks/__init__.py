@@ -1,0 +1,1 @@
+"""Benchmarks of sweepmake itself; each prints a table."""
