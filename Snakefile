@@ -24,6 +24,7 @@ try:
     SWEEPS = expand_sweeps(CONFIG)
     if workflow.is_main_process:
         check_inputs(SWEEPS)
+        print(*SWEEPS.notes, sep="\n", end="\n" * bool(SWEEPS.notes), file=sys.stderr)
 except InputError as error:
     sys.exit(str(error))
 
@@ -59,10 +60,7 @@ rule all:
     default_target: True
     """Everything: the result of every run, the summary, the tables, the figures."""
     input:
-        results_of_all,
-        "results/summary.csv",
-        tables_of_all,
-        figures_of_all,
+        targets,
 
 
 include: "rules/expand.smk"

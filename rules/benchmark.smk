@@ -1,12 +1,13 @@
-"""Timed transformer steps.
+"""The measurement of a run: timed transformer steps.
 
-Requires: results/runs/{run}/run.json, a token file, batch_size.json where a run says `auto`.
+Requires: results/runs/{run}/run.json, for training a token file, and batch_size.json where a run
+says `auto`.
 Yields: results/runs/{run}/benchmark.json
 """
 
 
 rule benchmark:
-    """Time the forward, backward and optimiser parts of one run's step."""
+    """Measure one run: time the forward, backward and optimiser parts of its step."""
     input:
         run="results/runs/{run}/run.json",
         tokens=tokens_of,
@@ -22,10 +23,20 @@ rule benchmark:
         gpu=gpu_of,
     params:
         settings=run_json,
-        version=training_result.MEASUREMENT_VERSION,
+        version=measurement_version,
+        data=lambda wildcards, input: [
+            *(["--tokens", input.tokens] if input.tokens else []),
+            *(["--batch-size", input.batch_size] if input.batch_size else []),
+        ],
+    threads: threads_of
+    resources:
+        gpu=gpu_of,
+    params:
+        settings=run_json,
+        version=measurement_version,
         batch_size=lambda wildcards, input: (
             ["--batch-size", input.batch_size] if input.batch_size else []
         ),
     shell:
-        "python -m scripts.benchmark --run {input.run:q} --tokens {input.tokens:q}"
-        " {params.batch_size:q} --output {output:q} &> {log:q}"
+        "python -m scripts.benchmark --run {input.run:q} {params.data:q} --output {output:q}"
+        " &> {log:q}"

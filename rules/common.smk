@@ -6,8 +6,7 @@ from functools import cache
 from scripts.lib.config import RUN_PATTERN
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
-from scripts.lib.results import training as training_result
-from scripts.lib.results.kinds import result_path
+from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
 PRESENTATION_VERSION = 1
@@ -46,26 +45,33 @@ def run_json(wildcards):
     return run_of(wildcards).json
 
 
+def measurement_version(wildcards):
+    """Version of what a run's measurement means; raising it measures the kind's runs again."""
+    return MEASUREMENT_VERSIONS[run_of(wildcards).kind]
+
+
 def settings_of(wildcards):
     return json.loads(run_of(wildcards).settings)
 
 
 def tokens_of(wildcards):
-    """The token file of a run: the user's, or the embedded one for its vocabulary."""
+    """The token file of a training run: the user's, or the embedded one for its vocabulary."""
     settings = settings_of(wildcards)
+    if settings["kind"] != "training":
+        return []
     return settings["data_path"] or f"results/data/tokens-{settings['vocab']}.npy"
 
 
 def batch_size_of(wildcards):
     """The largest batch of a run where it is asked for; a number bypasses the search."""
-    if settings_of(wildcards)["batch_size"] == "auto":
+    if settings_of(wildcards).get("batch_size") == "auto":
         return f"results/runs/{wildcards.run}/batch_size.json"
     return []
 
 
 def gpu_of(wildcards):
     """GPUs of a measuring job; `auto` asks for one where this machine has any."""
-    device = settings_of(wildcards)["device"]
+    device = settings_of(wildcards).get("device")
     return int(device == "cuda" or (device == "auto" and has_gpu()))
 
 
@@ -109,17 +115,23 @@ def results_of_batch(wildcards):
     return [result_path("results", run, SWEEPS.runs[run].kind) for run in runs]
 
 
-def results_of_all(wildcards):
-    """The results of all runs; as targets they are made again when somebody deletes them."""
-    return [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
-
-
 def tables_of_batches(wildcards):
     return [
         f"results/batches/{sweep}/{batch}.csv"
         for sweep in SWEEPS.sweeps
-        for batch in range(len(SWEEPS.batches(sweep)))
+        for batch in SWEEPS.selected_batches(sweep)
     ]
+
+
+def targets(wildcards):
+    """Everything, or the batches that the call is restricted to.
+
+    The results themselves are among the targets, so that a deleted one is made again.
+    """
+    if SWEEPS.selected is not None:
+        return tables_of_batches(wildcards)
+    results = [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
+    return [*results, "results/summary.csv", *tables_of_all(), *figures_of_all()]
 
 
 def batch_counts(wildcards):
@@ -141,7 +153,7 @@ def compares_modes():
     return len(modes) == 2
 
 
-def tables_of_all(wildcards):
+def tables_of_all():
     names = ["overview"]
     if "training" in kinds():
         names += TRAINING_TABLES
@@ -149,7 +161,7 @@ def tables_of_all(wildcards):
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
 
-def figures_of_all(wildcards):
+def figures_of_all():
     names = TRAINING_FIGURES if "training" in kinds() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

@@ -1,4 +1,4 @@
-"""Time the steps of one training run and write its result.
+"""Measure one run and write its result: the timed steps of a training run.
 
     python -m scripts.benchmark --run run.json --tokens tokens.npy --output benchmark.json
 
@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.config import load_run
+from scripts.lib.config.inference import InferenceRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.slots import claim
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
+from scripts.lib.results import inference, training
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.files import write_text
+from scripts.lib.results.inference import InferenceResult
 from scripts.lib.results.reading import read_result
-from scripts.lib.results.training import MEASUREMENT_VERSION, TrainingMetrics, TrainingResult
+from scripts.lib.results.result import Result
+from scripts.lib.results.training import TrainingResult
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -30,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.benchmark", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
-    parser.add_argument("--tokens", required=True, help="token ids, one-dimensional .npy")
+    parser.add_argument("--tokens", help="token ids of a training run, one-dimensional .npy")
     parser.add_argument("--batch-size", help="batch_size.json of the run")
     parser.add_argument("--output", required=True, help="result file to write")
     return run_program(parser, _execute, argv)
@@ -38,6 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = load_run(arguments.run)
+    result = (
+        _measure_training(run_id, run, arguments)
+        if isinstance(run, TrainingRun)
+        else _decline_inference(run_id, run)
+    )
+    write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
+    return _summary(result)
+
+
+def _measure_training(
+    run_id: str, run: TrainingRun, arguments: argparse.Namespace
+) -> TrainingResult:
+    if arguments.tokens is None:
+        raise InputError("--tokens: required for a training run")
     started_at = now()
     batch_size, status, reason = _batch_size(run, arguments.batch_size)
     metrics = device = None
@@ -51,8 +69,8 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
             device = device_record(target)
             log.info("%s: batch size %d on %s", run_id, batch_size, device.name)
             metrics, status, reason = measure(run, batch_size, arguments.tokens, target)
-    result = TrainingResult(
-        measurement_version=MEASUREMENT_VERSION,
+    return TrainingResult(
+        measurement_version=training.MEASUREMENT_VERSION,
         run=run_id,
         status=status,
         reason=reason,
@@ -60,8 +78,17 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
         metrics=metrics,
         provenance=collect_provenance(started_at, device, run.seed),
     )
-    write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
-    return _summary(result, metrics)
+
+
+def _decline_inference(run_id: str, run: InferenceRun) -> InferenceResult:
+    return InferenceResult(
+        measurement_version=inference.MEASUREMENT_VERSION,
+        run=run_id,
+        status="unsupported",
+        reason=inference.NOT_MEASURED,
+        settings=run,
+        provenance=collect_provenance(now(), None, None),
+    )
 
 
 def _batch_size(run: TrainingRun, path: str | os.PathLike | None) -> tuple[int, str, str]:
@@ -77,11 +104,11 @@ def _batch_size(run: TrainingRun, path: str | os.PathLike | None) -> tuple[int, 
     return found.recommended_batch_size if recommended else found.batch_size, "ok", ""
 
 
-def _summary(result: TrainingResult, metrics: TrainingMetrics | None) -> dict[str, Any]:
+def _summary(result: Result) -> dict[str, Any]:
     summary = {"run": result.run, "status": result.status, "reason": result.reason}
-    if metrics:
+    if result.metrics:
         names = ("batch_size", "median_time_ms", "tokens_per_s", "peak_memory_allocated_mib")
-        summary |= {name: getattr(metrics, name) for name in names}
+        summary |= {name: getattr(result.metrics, name) for name in names}
     return summary
 
 

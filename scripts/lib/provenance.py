@@ -23,7 +23,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def collect_provenance(started_at: str, device: DeviceRecord | None, seed: int) -> Provenance:
+def collect_provenance(
+    started_at: str, device: DeviceRecord | None, seed: int | None
+) -> Provenance:
     """Provenance of a measurement that began at `started_at` and ends now."""
     commit, dirty = git_state()
     return Provenance(

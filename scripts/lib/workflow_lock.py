@@ -8,7 +8,6 @@ from typing import IO
 
 from scripts.lib.schema.errors import InputError
 
-
 # Open until the process ends, and with them the locks.
 _held: list[IO[str]] = []
 

@@ -73,7 +73,11 @@ def find(run, tokens, tmp_path):
 
 
 def auto(**changes):
-    return {"batch_size": "auto", "device": "cpu", "batch_size_search": {"upper_limit": 16}} | changes
+    return {
+        "batch_size": "auto",
+        "device": "cpu",
+        "batch_size_search": {"upper_limit": 16},
+    } | changes
 
 
 def test_real_probes_find_a_certified_maximum(write_run, tokens, tmp_path):

@@ -1,5 +1,6 @@
 """What a user writes is expanded, or refused with one clear line a problem."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_batches_cut_a_sweep_without_loss(tmp_path):
     expansion = expand(load(tmp_path, config))
     batches = expansion.batches("a")
     assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
-    assert sum(batches, []) == expansion.sweeps["a"]
+    assert list(itertools.chain(*batches)) == expansion.sweeps["a"]
 
 
 def test_files_and_overrides_merge_key_by_key(tmp_path):
@@ -187,7 +188,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 def test_an_override_is_named_as_the_place(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"sweeps": {"a": BASE}}))
-    with pytest.raises(InputError, match="--config: sweeps.a.num_trials"):
+    with pytest.raises(InputError, match=r"--config: sweeps\.a\.num_trials"):
         load_config([tmp_path / "a.yaml"], {"sweeps": {"a": {"num_trials": -1}}})
 
 
@@ -206,3 +207,16 @@ def test_a_run_file_round_trips(tmp_path):
     name, settings = load_run(path)
     assert name == run.id
     assert settings.model_dump() == json.loads(run.settings)
+
+
+def test_a_call_can_be_restricted_to_batches(tmp_path):
+    config = {"sweeps": {"a": BASE | {"context_length": list(range(2, 25))}, "b": BASE}}
+    config |= {"max_batch_size": 5, "batches": "1-2,4,9"}
+    expansion = expand(load(tmp_path, config))
+    assert expansion.selected_batches("a") == [1, 2, 4]
+    assert expansion.selected_batches("b") == []
+    with pytest.raises(InputError, match="no sweep has the batches 7, only 0 to 4"):
+        expand(load(tmp_path, config | {"batches": 7}))
+    for bad in ("x", "1-", "-1", "", [1], -1, True):
+        with pytest.raises(InputError, match="batches"):
+            load(tmp_path, config | {"batches": bad})

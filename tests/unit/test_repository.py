@@ -14,7 +14,9 @@ def test_schema_and_settings_page_are_up_to_date():
 
 
 def test_every_setting_is_described():
-    undescribed = re.findall(r"^\| `(?!kind)\w+` \|[^|]*\|[^|]*\|\s*\|$", document_config.readme(), re.M)
+    undescribed = re.findall(
+        r"^\| `(?!kind)\w+` \|[^|]*\|[^|]*\|\s*\|$", document_config.readme(), re.M
+    )
     assert not undescribed
 
 

@@ -86,7 +86,10 @@ def test_auto_takes_the_cpu_where_no_gpu_is_visible(monkeypatch):
 
 def test_too_few_gpus_are_told(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(InputError, match=r"needs 2 GPU\(s\), but this process sees 1"), claim("cuda", 2):
+    with (
+        pytest.raises(InputError, match=r"needs 2 GPU\(s\), but this process sees 1"),
+        claim("cuda", 2),
+    ):
         pass
 
 

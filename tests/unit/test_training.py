@@ -184,7 +184,10 @@ def test_peak_tflops_give_the_mfu(write_run, tokens, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"attn_implementation": "flash_attention_2"}, "needs a CUDA"), ({"precision": "tf32"}, "8.0")],
+    [
+        ({"attn_implementation": "flash_attention_2"}, "needs a CUDA"),
+        ({"precision": "tf32"}, "8.0"),
+    ],
 )
 def test_what_a_cpu_cannot_do_is_unsupported(changes, reason, write_run, tokens, tmp_path):
     result = bench(write_run, tokens, tmp_path, device="cpu", **changes)

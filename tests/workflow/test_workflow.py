@@ -4,8 +4,11 @@ import json
 import re
 
 import pandas as pd
+import yaml
 
 from scripts import retry_failed
+from tests.conftest import ROOT
+from tests.workflow.conftest import Workflow
 
 
 def test_every_run_has_its_row(finished):
@@ -103,3 +106,34 @@ def test_the_report_is_built_and_whole(finished):
     for label in ("Tokens per second", "Complete results", "Peak memory"):
         assert label in report
     assert not re.search(r"System Message|\(WARNING/", report)
+
+
+def test_a_call_restricted_to_batches_makes_only_these(finished):
+    finished.config["sweeps"] = {"fixed": finished.config["sweeps"]["fixed"]}
+    finished.config["sweeps"]["fixed"]["context_length"] = [8, 16]
+    finished.config["max_batch_size"] = 3
+    finished.run("--config", "batches=1-2")
+    batches = sorted(path.name for path in finished.folder.glob("results/batches/fixed/*.csv"))
+    assert batches == ["0.csv", "1.csv", "2.csv"]  # the first one is of the call before
+    assert len(finished.summary) == 6
+    finished.run()
+    assert len(finished.summary) == 8
+
+
+def test_inference_runs_are_planned_counted_and_stable_under_insertion(tmp_path):
+    master = yaml.safe_load((ROOT / "config/examples/inference/nvidia.yaml").read_text())
+    (tmp_path / "master.yaml").write_text(yaml.safe_dump(master, sort_keys=False))
+    sweep = {"kind": "inference", "config_files": "master.yaml", "test_mode": True}
+    workflow = Workflow(tmp_path, {"sweeps": {"serving": sweep}})
+    workflow.run()
+    summary = workflow.summary
+    assert len(summary) > 3
+    assert set(summary["status"]) == {"unsupported"}
+    assert summary["reason"].str.contains("starts no server").all()
+    name, entry = next(iter(master.items()))
+    new = {f"new-{name}": entry | {"model": "somebody/else"}}
+    (tmp_path / "master.yaml").write_text(yaml.safe_dump(new | master, sort_keys=False))
+    planned = workflow.planned()
+    points = len(entry["seq-len-configs"])
+    assert planned["benchmark"] == planned["write_run"] == points
+    assert sum(planned.values()) - 2 * points <= 4  # the batch, its list, summary, overview

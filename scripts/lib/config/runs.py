@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,27 @@ class Run:
 class Expansion:
     """All runs by id, and the ids of each sweep in its order.
 
-    `notes` are lines for the user about what was left out: duplicates.
+    `notes` are lines for the user about what was left out: duplicates. `selected` are the batches
+    that a call is restricted to, all without it.
     """
 
     runs: dict[str, Run]
     sweeps: dict[str, list[str]]
     max_batch_size: int
     notes: tuple[str, ...] = ()
+    selected: tuple[range, ...] | None = None
 
     def batches(self, sweep: str) -> list[list[str]]:
         """Cut a sweep's run ids into batches of at most `max_batch_size`, in order."""
         ids = self.sweeps[sweep]
         return [ids[part] for part in batch_slices(len(ids), self.max_batch_size)]
+
+    def selected_batches(self, sweep: str) -> list[int]:
+        """Numbers of a sweep's batches that the call is restricted to; all without a selection."""
+        numbers = range(len(self.batches(sweep)))
+        if self.selected is None:
+            return list(numbers)
+        return [number for number in numbers if any(number in part for part in self.selected)]
 
 
 @paused_collector()
@@ -84,7 +93,13 @@ def expand(config: WorkflowConfig) -> Expansion:
             notes.append(f"sweeps.{name}: removed {duplicates} exact duplicates")
     if problems:
         raise InputError(*dict.fromkeys(problems))
-    return Expansion(runs, sweeps, config.max_batch_size, tuple(notes))
+    expansion = Expansion(
+        runs, sweeps, config.max_batch_size, tuple(notes), _selected(config.batches)
+    )
+    if not any(expansion.selected_batches(sweep) for sweep in sweeps):
+        last = max(len(expansion.batches(sweep)) for sweep in sweeps) - 1
+        raise InputError(f"batches: no sweep has the batches {config.batches}, only 0 to {last}")
+    return expansion
 
 
 def run_id(settings: Mapping[str, Any]) -> str:
@@ -128,6 +143,13 @@ def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
     return run.id
 
 
+def _selected(batches: str | int | None) -> tuple[range, ...] | None:
+    if batches is None:
+        return None
+    ends = (part.partition("-") for part in str(batches).split(","))
+    return tuple(range(int(first), int(last or first) + 1) for first, _, last in ends)
+
+
 def _given(sweep: BaseModel) -> str:
     """Write the settings of a sweep that decide which runs it has."""
     given = sweep.model_dump(exclude_defaults=True, exclude={"kind", "description"})
@@ -154,8 +176,3 @@ def _slug_part(before: str, value: Any) -> str:
     if isinstance(value, list):
         value = "_".join(map(str, value))
     return f"{before}{value}" if value not in (None, "", 0, "none") else ""
-
-
-def ids_of(runs: Iterable[Run], kind: str) -> list[str]:
-    """Ids of the runs of one kind."""
-    return [run.id for run in runs if run.kind == kind]

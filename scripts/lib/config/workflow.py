@@ -15,6 +15,11 @@ from scripts.lib.schema.base import Name, StrictModel, problem_at
 Sweep = Annotated[TrainingSweep | InferenceSweep, Field(discriminator="kind")]
 RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun}
 
+Batches = (
+    Annotated[str, Field(pattern=r"^\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*$")]
+    | Annotated[int, Field(ge=0)]
+)
+
 
 class WorkflowConfig(StrictModel):
     """Top level of a configuration file."""
@@ -30,6 +35,12 @@ class WorkflowConfig(StrictModel):
         ge=1,
         le=500,
         description="Runs of one batch file `results/batches/{sweep}/{batch}.csv`.",
+    )
+
+    batches: Batches | None = Field(
+        None,
+        description="Batches of each sweep that a call is restricted to, e.g. `0-2` or `1,4-6`; "
+        "for `--config batches=0-2`. The summary is made by a call without it.",
     )
 
     @model_validator(mode="after")

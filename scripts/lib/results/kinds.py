@@ -2,12 +2,21 @@
 
 from pathlib import PurePath
 
+from scripts.lib.results import inference, training
+from scripts.lib.results.inference import InferenceResult
 from scripts.lib.results.result import Result
 from scripts.lib.results.training import TrainingResult
 
 # A new kind of measurement adds a line to each.
-RESULT_MODELS: dict[str, type[Result]] = {"training": TrainingResult}
-RESULT_FILES: dict[str, str] = {"training": "benchmark.json"}
+RESULT_MODELS: dict[str, type[Result]] = {
+    "training": TrainingResult,
+    "inference": InferenceResult,
+}
+MEASUREMENT_VERSIONS = {
+    "training": training.MEASUREMENT_VERSION,
+    "inference": inference.MEASUREMENT_VERSION,
+}
+RESULT_FILES: dict[str, str] = {"training": "benchmark.json", "inference": "benchmark.json"}
 
 
 def result_path(results_dir: str | PurePath, run: str, kind: str) -> str:

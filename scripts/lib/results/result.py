@@ -30,7 +30,7 @@ class Provenance(StrictModel):
     git_dirty: bool | None = Field(description="Whether the checkout had uncommitted changes.")
     python_version: str
     packages: dict[str, str] = Field(description="Versions of the packages that matter.")
-    seed: int
+    seed: int | None = Field(description="Seed of the run, where it has one.")
 
 
 class Result(StrictModel):

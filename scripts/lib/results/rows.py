@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from scripts.lib.results.kinds import RESULT_MODELS
-from scripts.lib.results.result import Provenance, Result
+from scripts.lib.results.result import Result
 
 # Type of a column, by the names pandas gives its nullable types.
 _DTYPES = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
@@ -22,20 +22,20 @@ _FIRST = {"run": "string", "sweeps": "string", "kind": "string", "status": "stri
 def columns_of(kind: str) -> dict[str, str]:
     """Columns of one kind's rows in order, and their pandas types."""
     model = RESULT_MODELS[kind]
-    settings = _scalars(_model_of(model, "settings"))
-    # What was asked for; `batch_size` itself is the number that was measured.
-    settings = {
-        "requested_batch_size" if name == "batch_size" else name: dtype
-        for name, dtype in settings.items()
-    }
-    settings["requested_batch_size"] = "string"
+    settings = _scalars(model, "settings")
+    if "batch_size" in settings:
+        # What was asked for; `batch_size` itself is the number that was measured.
+        names = list(settings)
+        names[names.index("batch_size")] = "requested_batch_size"
+        settings = dict(zip(names, settings.values(), strict=True))
+        settings["requested_batch_size"] = "string"
     return (
         _FIRST
         | {"reason": "string"}
         | settings
-        | _scalars(_model_of(model, "metrics"))
+        | _scalars(model, "metrics")
         | {"warnings": "string", "measurement_version": "Int64"}
-        | _scalars(Provenance)
+        | _scalars(model, "provenance")
         | {"torch_version": "string", "transformers_version": "string"}
     )
 
@@ -68,7 +68,7 @@ def row_of(result: Result, sweeps: str) -> dict[str, Any]:
         **{name: getattr(result, name) for name in ("run", "kind", "status", "reason")},
         "measurement_version": result.measurement_version,
     }
-    return {name: values.get(name) for name in columns_of(result.kind)}
+    return {name: _cell(values.get(name), dtype) for name, dtype in columns_of(result.kind).items()}
 
 
 def missing_row(run: str, kind: str, sweeps: str, reason: str) -> dict[str, Any]:
@@ -76,30 +76,37 @@ def missing_row(run: str, kind: str, sweeps: str, reason: str) -> dict[str, Any]
     return {"run": run, "sweeps": sweeps, "kind": kind, "status": "missing", "reason": reason}
 
 
-def _model_of(model: type[BaseModel], field: str) -> type[BaseModel]:
-    annotation = model.model_fields[field].annotation
+def _scalars(model: type[BaseModel], part: str) -> dict[str, str]:
+    """Columns for the fields of a part of a result that hold one number, text or truth value."""
+    annotation = model.model_fields[part].annotation
     candidates = get_args(annotation) or (annotation,)
-    return next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    parts = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return {
+        name: dtype
+        for below in parts
+        for name, field in below.model_fields.items()
+        if (dtype := _dtype(field.annotation))
+    }
 
 
-def _scalars(model: type[BaseModel]) -> dict[str, str]:
-    """Columns for the fields of a model that hold one number, text or truth value."""
-    found = {}
-    for name, field in model.model_fields.items():
-        dtype = _dtype(field.annotation)
-        if dtype:
-            found[name] = dtype
-    return found
+def _cell(value: Any, dtype: str) -> Any:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value) if dtype == "string" and value is not None else value
+
+
+def _is_list(annotation: Any) -> bool:
+    return hasattr(annotation, "__metadata__") and get_origin(get_args(annotation)[0]) is list
 
 
 def _dtype(annotation: Any) -> str | None:
     if get_origin(annotation) is Literal:
         return _DTYPES.get(type(get_args(annotation)[0]))
     if get_origin(annotation) in (Union, types.UnionType):
-        # An optional scalar; of several the first, e.g. "auto" or a number.
-        return next((_DTYPES[a] for a in get_args(annotation) if a in _DTYPES), None) or next(
-            (dtype for a in get_args(annotation) if (dtype := _dtype(a))), None
-        )
+        kinds = [a for a in get_args(annotation) if a is not type(None)]
+        if any(get_origin(kind) is list or _is_list(kind) for kind in kinds):
+            return "string" if len(kinds) > 1 else None  # one value or several: as text
+        return next((dtype for kind in kinds if (dtype := _dtype(kind))), None)
     if hasattr(annotation, "__metadata__"):
         return _dtype(get_args(annotation)[0])
     return _DTYPES.get(annotation)

@@ -48,7 +48,7 @@ def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
         return str(context.get("error", item["msg"]))
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return f"kind must be one of {_tags(model, item['loc'])}"
-    if kind == "string_pattern_mismatch":
+    if kind == "string_pattern_mismatch" and "A-Za-z" in context["pattern"]:
         return (
             f"{_shown(item['input'])} is no name: 1 to 40 letters, digits, '_', '.', '-', "
             "the first a letter or digit"
