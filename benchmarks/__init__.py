@@ -1,1 +1,1 @@
-"""Benchmarks of sweepmake itself; each prints a table."""
+"""Speed and memory, as tables; run by hand, not by the tests."""

@@ -6,6 +6,7 @@ Only `status: failed` counts: `oom` and `unsupported` are answers. Finished runs
 """
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,23 +29,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    models = {"batch_size.json": BatchSizeResult}
-    models |= {file: RESULT_MODELS[kind] for kind, file in RESULT_FILES.items()}
     removed = []
     for path in sorted(Path(arguments.results_dir).glob("runs/*/*.json")):
-        if path.name in models and (reason := _failure(path, models[path.name])):
-            log.info("%s: %s", path, reason)
+        if path.name in ("batch_size.json", *RESULT_FILES.values()) and (reason := _failure(path)):
+            log.info("%s", reason)
             path.unlink()
             removed.append(str(path))
     return {"removed": removed}
 
 
-def _failure(path: Path, model: type) -> str:
+def _failure(path: Path) -> str:
+    """Why a result is to be made again; empty if it is an answer."""
     try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+        model = BatchSizeResult if path.name == "batch_size.json" else RESULT_MODELS[kind]
         result = read_result(path, model)
+    except (ValueError, KeyError, TypeError):
+        return f"{path}: is no result"
     except InputError as error:
         return str(error)
-    return f"failed: {result.reason}" if result.status == "failed" else ""
+    return f"{path}: failed: {result.reason}" if result.status == "failed" else ""
 
 
 if __name__ == "__main__":
