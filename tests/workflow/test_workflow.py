@@ -103,7 +103,7 @@ def test_the_report_is_built_and_whole(finished):
     assert "5 finished" not in report  # counts stand by sweep
     assert "4 finished" in report
     assert "1 out of memory" in report
-    for label in ("Tokens per second", "Complete results", "Peak memory"):
+    for label in ("Figure: tokens per second", "Table: complete results", "Figure: peak memory"):
         assert label in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
