@@ -13,15 +13,13 @@ CORES ?= all
 CONFIG ?= config/config.yaml
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
-# A bar with the time left on a terminal, plain lines in a log.
-BAR := $(shell [ -t 2 ] && echo --logger rich)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
 
 .PHONY: run test check retry format lock clean help
 
 run: $(VENV)/installed
 	@$(BIN)/python -m scripts.validate_config $(CONFIG)
-	@$(SNAKEMAKE) $(BAR)
+	@$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory results/report.html
 
 results/report.html: results/summary.csv $(wildcard report/*)

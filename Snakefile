@@ -15,6 +15,7 @@ from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.inputs import check_inputs
 from scripts.lib.workflow_lock import hold_lock
+from scripts.lib.workflow_progress import start_progress
 
 min_version("9.20")
 
@@ -53,6 +54,7 @@ onstart:
             hold_lock(".snakemake/sweepmake.lock")
         except InputError as error:
             sys.exit(str(error))
+        start_progress(workflow.dag)
 
 
 localrules:
