@@ -62,7 +62,8 @@ def git_state() -> tuple[str | None, bool | None]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     # A checkout of some other project around an unpacked archive is not our commit.
-    if git("rev-parse", "--show-toplevel") != str(root):
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or not root.samefile(top):
         return None, None
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     return commit, None if changes is None else bool(changes)

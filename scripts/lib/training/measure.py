@@ -97,12 +97,7 @@ def _measure(
 ) -> TrainingMetrics:
     prepare(run, device)
     cuda = device.type == "cuda"
-    with LiveStorage(None if cuda else budget_bytes(run, device)) as storage:
-        if not cuda:
-            step = exercise(run, batch_size, tokens, device)
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-        step = exercise(run, batch_size, tokens, device)
+    step, counted_bytes = _first_steps(run, batch_size, tokens, device)
     compile_seconds = _compile(step) if run.compile else None
     clock = clock_of(device)
     for _ in range(run.num_warmups):
@@ -118,7 +113,7 @@ def _measure(
     flops = flops_per_step(run, batch_size)
     rate = flops / seconds / 1e12
     peak = run.peak_tflops or peak_tflops(device_record(device).name, run.precision)
-    allocated = torch.cuda.max_memory_allocated(device) if cuda else storage.peak_bytes
+    allocated = torch.cuda.max_memory_allocated(device) if cuda else counted_bytes
     return TrainingMetrics(
         batch_size=batch_size,
         forward_only=run.forward_only,
@@ -147,6 +142,18 @@ def _measure(
         warnings=_warnings(timing, state),
         device_state=state,
     )
+
+
+def _first_steps(
+    run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device
+) -> tuple[Step, int]:
+    """Step of the run, exercised within its budget, and on a CPU its counted peak in bytes."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return exercise(run, batch_size, tokens, device), 0
+    with LiveStorage(budget_bytes(run, device)) as storage:
+        step = exercise(run, batch_size, tokens, device)
+    return step, storage.peak_bytes
 
 
 def _compile(step: Step) -> float:
