@@ -1,6 +1,7 @@
 """Killed jobs and workflows, two at a time, bad input: nothing lost, nothing half-written."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -51,6 +52,8 @@ def whole_results(folder):
 
 
 def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path):
+    undisturbed = Workflow(tmp_path / "undisturbed", long.config)
+    shutil.copytree(long.folder, undisturbed.folder)
     process = long.start()
     wait_for_job(process).send_signal(signal.SIGKILL)
     assert process.wait(timeout=120) != 0
@@ -58,8 +61,6 @@ def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path):
     whole_results(long.folder)
     assert long.planned()["benchmark"] == 1
     long.run()
-    undisturbed = Workflow(tmp_path / "undisturbed", long.config)
-    undisturbed.folder.mkdir()
     undisturbed.run()
     assert long.lasting.equals(undisturbed.lasting)
 
