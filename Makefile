@@ -13,16 +13,16 @@ CORES ?= all
 CONFIG ?= config/config.yaml
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG)
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 
 .PHONY: run test check retry format lock clean help
 
 run: $(VENV)/installed
-	@$(BIN)/python -m scripts.validate_config $(CONFIG)
+	@$(BIN)/python -m scripts.validate_config '$(CONFIG)'
 	@$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory results/report.html
 
-results/report.html: results/summary.csv $(wildcard report/*)
+results/report.html: results/summary.csv $(wildcard report/* results/tables/* results/figures/*) $(wildcard $(CONFIG))
 	@$(SNAKEMAKE) --report $@ --quiet all
 	@echo "The summary is results/summary.csv, the report is $@"
 

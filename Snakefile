@@ -14,7 +14,7 @@ from snakemake.utils import min_version
 from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.inputs import check_inputs
-from scripts.lib.workflow_lock import hold_lock
+from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
 from scripts.lib.workflow_progress import start_progress
 
 min_version("9.20")
@@ -51,7 +51,8 @@ shell.prefix(program_environment())
 onstart:
     if workflow.is_main_process:
         try:
-            hold_lock(".snakemake/sweepmake.lock")
+            hold_lock(WORKFLOW_LOCK)
+            refuse_missing_gpus(workflow)
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)
@@ -64,7 +65,6 @@ localrules:
 
 
 rule all:
-    default_target: True
     """Everything: the result of every run, the summary, the tables, the figures."""
     input:
         targets,

@@ -25,18 +25,9 @@ rule benchmark:
         settings=run_json,
         version=measurement_version,
         data=lambda wildcards, input: [
-            *(["--tokens", input.tokens] if input.tokens else []),
+            *([f"--tokens={input.tokens}"] if input.tokens else []),
             *(["--batch-size", input.batch_size] if input.batch_size else []),
         ],
-    threads: threads_of
-    resources:
-        gpu=gpu_of,
-    params:
-        settings=run_json,
-        version=measurement_version,
-        batch_size=lambda wildcards, input: (
-            ["--batch-size", input.batch_size] if input.batch_size else []
-        ),
     shell:
         "python -m scripts.benchmark --run {input.run:q} {params.data:q} --output {output:q}"
         " &> {log:q}"

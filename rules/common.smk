@@ -1,11 +1,13 @@
 """Input functions and the look-up of runs; no rules."""
 
 import json
+import re
 from functools import cache
 
 from scripts.lib.config import RUN_PATTERN
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
+from scripts.lib.workflow_progress import MEASURING
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
@@ -29,14 +31,14 @@ TRAINING_FIGURES = [
 wildcard_constraints:
     run=RUN_PATTERN,
     sweep=r"[\w.-]+",
-    batch=r"\d+",
+    batch=r"0|[1-9]\d*",
     vocab=r"\d+",
 
 
 def run_of(wildcards):
     """The run that a path names; unknown ones are told, not a KeyError."""
     if wildcards.run not in SWEEPS.runs:
-        raise WorkflowError(f"no sweep of this configuration has the run {wildcards.run}")
+        sys.exit(f"no sweep of this configuration has the run {wildcards.run}")
     return SWEEPS.runs[wildcards.run]
 
 
@@ -81,6 +83,19 @@ def has_gpu():
     return bool(visible_gpus())
 
 
+def refuse_missing_gpus(workflow):
+    """Raise InputError where runs insist on CUDA and this machine, which would run them, has none."""
+    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name in MEASURING)
+    needed = {
+        job.wildcards.run for job in jobs if settings_of(job.wildcards).get("device") == "cuda"
+    }
+    if needed and workflow.local_exec and not has_gpu():
+        raise InputError(
+            f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "
+            "here; allowed: auto, cpu"
+        )
+
+
 def threads_of(wildcards):
     """All cores for a measurement on the CPU, so that nothing runs beside it."""
     return 1 if gpu_of(wildcards) else workflow.cores
@@ -91,9 +106,7 @@ def batch_json(wildcards):
     batches = batches_of(wildcards.sweep)
     number = int(wildcards.batch)
     if number >= len(batches):
-        raise WorkflowError(
-            f"sweep {wildcards.sweep} has the batches 0 to {len(batches) - 1}, not {number}"
-        )
+        sys.exit(f"sweep {wildcards.sweep} has the batches 0 to {len(batches) - 1}, not {number}")
     return json.dumps(
         {
             "sweep": wildcards.sweep,
@@ -104,9 +117,10 @@ def batch_json(wildcards):
     )
 
 
+@cache
 def batches_of(sweep):
     if sweep not in SWEEPS.sweeps:
-        raise WorkflowError(f"no sweep {sweep}; there are: {', '.join(SWEEPS.sweeps)}")
+        sys.exit(f"no sweep {sweep}; there are: {', '.join(SWEEPS.sweeps)}")
     return SWEEPS.batches(sweep)
 
 
@@ -136,7 +150,7 @@ def targets(wildcards):
 
 def batch_counts(wildcards):
     """Sweeps and their numbers of batches, short enough for a command line."""
-    return [f"{sweep}:{len(SWEEPS.batches(sweep))}" for sweep in SWEEPS.sweeps]
+    return [f"{sweep}:{len(batches_of(sweep))}" for sweep in SWEEPS.sweeps]
 
 
 def kinds():
@@ -174,10 +188,15 @@ def overview_of_results():
         return []
     sweeps = CONFIG.sweeps
     return [
-        row | {"description": sweeps[row["sweep"]].description}
+        row | {"description": plain_text(sweeps[row["sweep"]].description)}
         for row in rows
         if row["sweep"] in sweeps
     ]
+
+
+def plain_text(text):
+    """Text that reStructuredText shows as it is."""
+    return re.sub(r"([\\*_`|<>:])", r"\\\1", " ".join(text.split()))
 
 
 def program_environment():

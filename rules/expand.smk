@@ -8,7 +8,7 @@ Yields: results/runs/{run}/run.json, results/batches/{sweep}/{batch}.json
 rule write_run:
     """Write the resolved settings of a run, the only thing that programs read of the config."""
     output:
-        "results/runs/{run}/run.json",
+        ensure("results/runs/{run}/run.json", non_empty=True),
     log:
         "logs/write_run/{run}.log",
     conda:
@@ -23,7 +23,7 @@ rule write_run:
 rule write_batch:
     """Write the list of runs whose results make one batch."""
     output:
-        "results/batches/{sweep}/{batch}.json",
+        ensure("results/batches/{sweep}/{batch}.json", non_empty=True),
     log:
         "logs/write_batch/{sweep}/{batch}.log",
     conda:

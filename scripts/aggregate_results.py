@@ -10,6 +10,7 @@ result have a row with `status: missing`; they are named and the exit code is 2.
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,10 @@ def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
 
 def _batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
     if sweeps is None:
-        found = (folder / "batches").glob("*/*.json")
+        found = [f for f in (folder / "batches").glob("*/*.json") if f.stem.isdigit()]
         return sorted(found, key=lambda file: (file.parent.name, int(file.stem)))
+    if wrong := [sweep for sweep in sweeps if not re.fullmatch(r"[\w.-]+:\d{1,6}", sweep)]:
+        raise InputError(f"--sweeps: must be NAME:BATCHES, e.g. modes:1, got {wrong[0]!r}")
     counted = (sweep.rpartition(":") for sweep in sweeps)
     return [
         folder / "batches" / name / f"{batch}.json"

@@ -20,13 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    import pandas as pd
-
     from scripts.lib.figures.style import save, use_style
     from scripts.lib.figures.training import FIGURES
+    from scripts.lib.results.collecting import read_summary
 
     use_style()
-    summary = pd.read_parquet(arguments.summary)
+    summary = read_summary(arguments.summary)
     for name, draw in FIGURES.items():
         save(draw(summary), Path(arguments.output_dir, name))
     return {"figures": list(FIGURES)}

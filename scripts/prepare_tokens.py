@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     from scripts.lib.tokens import write_embedded_tokens
 
+    if not 512 <= arguments.vocab <= 1 << 24:
+        raise InputError(f"--vocab: must be 512 to {1 << 24}, got {arguments.vocab}")
     return {"tokens": write_embedded_tokens(arguments.output, arguments.vocab)}
 
 

@@ -1,4 +1,4 @@
-"""Remove the results of failed runs, so that the next call of the workflow measures them again.
+"""Remove failed and unreadable files of runs, so that the next call makes them again.
 
     python -m scripts.retry_failed --results-dir results
 
@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.lib.config import load_run
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.kinds import RESULT_FILES, RESULT_MODELS
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.errors import InputError
+from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +31,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    folder = Path(arguments.results_dir)
+    if not folder.is_dir():
+        raise InputError(f"--results-dir {folder}: no such folder")
+    lock = hold_lock(folder.resolve().parent / WORKFLOW_LOCK)
     removed = []
-    for path in sorted(Path(arguments.results_dir).glob("runs/*/*.json")):
-        if path.name in ("batch_size.json", *RESULT_FILES.values()) and (reason := _failure(path)):
+    for path in sorted(folder.glob("runs/*/*.json")):
+        if reason := _failure(path):
             log.info("%s", reason)
             path.unlink()
             removed.append(str(path))
+    if lock:
+        lock.close()
     return {"removed": removed}
 
 
 def _failure(path: Path) -> str:
-    """Why a result is to be made again; empty if it is an answer."""
+    """Why a file of a run is to be made again; empty if it may stay."""
     try:
+        if path.name == "run.json":
+            load_run(path)
+            return ""
+        if path.name not in ("batch_size.json", *RESULT_FILES.values()):
+            return ""
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
         model = BatchSizeResult if path.name == "batch_size.json" else RESULT_MODELS[kind]
         result = read_result(path, model)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,14 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    import pandas as pd
-
+    from scripts.lib.results.collecting import read_summary
     from scripts.lib.results.files import write_text
     from scripts.lib.tables.registry import TABLES
     from scripts.lib.tables.render import html, markdown
 
-    summary = pd.read_parquet(arguments.summary)
+    summary = read_summary(arguments.summary)
     names = arguments.tables or list(TABLES)
+    if unknown := [name for name in names if name not in TABLES]:
+        raise InputError(f"--tables: unknown {unknown[0]!r}; allowed: {', '.join(TABLES)}")
     for name in names:
         title, function = TABLES[name]
         frame = function(summary)

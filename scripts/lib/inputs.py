@@ -8,19 +8,19 @@ from scripts.lib.schema.errors import InputError
 
 def check_inputs(expansion: Expansion) -> None:
     """Raise InputError with a line for each token file that cannot feed its runs."""
-    needed: dict[tuple[str, int], int] = {}
-    for run in expansion.runs.values():
-        settings = json.loads(run.settings)
-        if path := settings.get("data_path"):
-            key = (path, settings["vocab"])
-            needed[key] = max(needed.get(key, 0), settings["context_length"])
+    needed: dict[tuple[str, str, int], int] = {}
+    for sweep, ids in expansion.sweeps.items():
+        for settings in (json.loads(expansion.runs[run].settings) for run in ids):
+            if path := settings.get("data_path"):
+                key = (sweep, path, settings["vocab"])
+                needed[key] = max(needed.get(key, 0), settings["context_length"])
     problems = []
-    for (path, vocab), context_length in needed.items():
+    for (sweep, path, vocab), context_length in needed.items():
         from scripts.lib.tokens import check_tokens
 
         try:
             check_tokens(path, vocab, context_length)
         except InputError as error:
-            problems += [f"data_path: {problem}" for problem in error.problems]
+            problems += [f"sweeps.{sweep}.data_path: {problem}" for problem in error.problems]
     if problems:
         raise InputError(*problems)

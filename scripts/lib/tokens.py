@@ -5,6 +5,7 @@ No torch here: the Snakefile checks the files that a configuration names before 
 
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def open_tokens(path: str | Path) -> np.ndarray:
         tokens = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError:
+    except (ValueError, SyntaxError, TokenError):  # what numpy raises for a garbled header
         raise InputError(
             f"{path}: is no whole .npy file of token ids (numpy.save writes one)"
         ) from None

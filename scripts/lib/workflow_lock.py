@@ -8,12 +8,15 @@ from typing import IO
 
 from scripts.lib.schema.errors import InputError
 
+# Relative to the working directory.
+WORKFLOW_LOCK = ".snakemake/sweepmake.lock"
+
 # Open until the process ends, and with them the locks.
 _held: list[IO[str]] = []
 
 
-def hold_lock(path: str | Path) -> None:
-    """Take the lock of a working directory and keep it as long as this process lives.
+def hold_lock(path: str | Path) -> IO[str] | None:
+    """Take the lock of a working directory, kept until the process ends or its handle is closed.
 
     The kernel frees it when the process ends, even by SIGKILL, so nothing has to be unlocked by
     hand. Raises InputError when another workflow holds it. On a file system without locks there
@@ -32,8 +35,9 @@ def hold_lock(path: str | Path) -> None:
             "wait for it or use another --directory"
         ) from None
     except OSError:
-        return
+        return None
     handle.truncate(0)
     handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     handle.flush()
     _held.append(handle)
+    return handle

@@ -137,7 +137,7 @@ BAD = {
     "wrong type": (SWEEP % 'num_trials: "3"', "sweeps.a.num_trials: must be a valid integer, got '3'"),
     "truth value for a number": (SWEEP % "num_trials: true", "must be a valid integer, got True"),
     "unknown size": ("sweeps: {a: {kind: training, size: nono, context_length: 16}}", "unknown size 'nono'; allowed: nano, tiny"),
-    "unknown size in include": (SWEEP % "include: [{size: nono}]", "unknown size 'nono'"),
+    "unknown size in include": (SWEEP % "include: [{size: nono}]", "sweeps.a.include.0.size: unknown size 'nono'"),
     "empty list": ("sweeps: {a: {kind: training, size: [], context_length: 16}}", "sweeps.a.size: must not be empty"),
     "no sweeps": ("sweeps: {}", "sweeps: must not be empty"),
     "negative number": (SWEEP % "num_warmups: -1", "sweeps.a.num_warmups: must be greater than or equal to 1, got -1"),
@@ -158,6 +158,11 @@ BAD = {
     "exclude without effect": (SWEEP % "exclude: [{size: tiny}]", "exclude[0] excludes nothing"),
     "exclude of everything": (SWEEP % "exclude: [{size: nano}]", "exclude leaves no run"),
     "unknown axis in exclude": (SWEEP % "exclude: [{num_trials: 3}]", "sweeps.a.exclude.0.num_trials: unknown key"),
+    "an infinite budget": (SWEEP % "memory_budget_mib: .inf", "sweeps.a.memory_budget_mib: must be a finite number"),
+    "braces in a path": (SWEEP % 'data_path: "{x}.npy"', "must be a path without braces"),
+    "a context beyond the embedded text": ("sweeps: {a: {kind: training, size: nano, context_length: 1000000}}", "sweeps.a.context_length: 1000000 needs a data_path"),
+    "neither word nor number": (SWEEP % 'batch_size: "4"', "must be 'auto', or must be a valid integer, got '4'"),
+    "batches": (SWEEP % "" + "\nbatches: 1-x", "batches: must be numbers and ranges such as 0-2 or 1,4-6, or must be a valid integer, got '1-x'"),
     "nothing where a mapping belongs": ("sweeps: {a: }", "sweeps.a"),
 }  # fmt: skip
 
@@ -190,6 +195,8 @@ def test_an_override_is_named_as_the_place(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"sweeps": {"a": BASE}}))
     with pytest.raises(InputError, match=r"--config: sweeps\.a\.num_trials"):
         load_config([tmp_path / "a.yaml"], {"sweeps": {"a": {"num_trials": -1}}})
+    with pytest.raises(InputError, match="--config: sweeps: must be"):
+        load_config([tmp_path / "a.yaml"], {"sweeps": 3})
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"run": "a", "settings": {"kind": "x"}}', "{"])
@@ -220,3 +227,10 @@ def test_a_call_can_be_restricted_to_batches(tmp_path):
     for bad in ("x", "1-", "-1", "", [1], -1, True):
         with pytest.raises(InputError, match="batches"):
             load(tmp_path, config | {"batches": bad})
+
+
+def test_a_value_of_a_filter_that_matches_nothing_is_noted(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sweep = {"kind": "inference", "config_files": "config/examples/inference/nvidia.yaml"}
+    notes = ids(tmp_path, a=sweep | {"framework": ["vllm", "vlm"]}).notes
+    assert notes == ("sweeps.a: --framework vlm matches no entry",)

@@ -47,6 +47,16 @@ def test_the_comparison_divides_the_same_points(summary):
     assert compared["training_step / forward"].tolist() == pytest.approx([3.5] * 4)
 
 
+def test_runs_that_differ_in_anything_have_rows_of_their_own():
+    frame = table([row(seed=0), row(seed=1), row(seed=1, memory_budget_mib=256.0)])
+    wide = pivot(frame)
+    assert len(wide) == 3
+    assert {"seed", "memory_budget_mib"} <= set(wide.columns)
+    figure = FIGURES["training_time"](frame)
+    names = {entry.get_text() for legend in figure.legends for entry in legend.get_texts()}
+    assert names == {"nano seed 0", "nano seed 1", "nano budget 256 MiB, seed 1"}
+
+
 def test_the_pivot_has_sizes_from_small_to_large(summary):
     wide = pivot(summary)
     assert list(wide.columns) == ["context_length", "mode", "nano", "tiny"]

@@ -10,7 +10,7 @@ import time
 import pandas as pd
 import pytest
 
-from scripts import aggregate_results, benchmark, collect_batch, retry_failed
+from scripts import aggregate_results, benchmark, collect_batch, retry_failed, tabulate_results
 from scripts.lib.config.runs import run_id
 from scripts.lib.results.files import atomic_path, write_text
 from scripts.lib.results.reading import read_result
@@ -152,6 +152,34 @@ def test_a_batch_has_the_rows_of_its_runs(results):
     assert len(pd.read_csv(results / "b.csv")) == 3
 
 
+@pytest.mark.parametrize("text", ["{}", '{"sweep": "s", "batch": 0, "kind": "training", "runs": null}',
+    '{"sweep": "s", "batch": 0, "kind": "training", "runs": ["../../etc"]}'])  # fmt: skip
+def test_batch_files_that_are_none_are_told(results, text, capsys):
+    (results / "batches/s/0.json").write_text(text)
+    assert aggregate(results, "--csv", results / "s.csv") == 2
+    assert "is no batch file" in capsys.readouterr().err
+
+
+def test_bad_arguments_are_told(results, capsys):
+    assert aggregate(results, "--sweeps", "s", "--csv", results / "s.csv") == 2
+    assert "--sweeps: must be NAME:BATCHES" in capsys.readouterr().err
+    (results / "s.csv").write_text("a,b")
+    options = ["--output-dir", str(results), "--summary", str(results / "s.csv")]
+    assert tabulate_results.main(options) == 2
+    assert "is no Parquet file" in capsys.readouterr().err
+    assert aggregate(results, "--parquet", results / "s.parquet") == 0
+    assert tabulate_results.main([*options[:3], str(results / "s.parquet"), "--tables", "no"]) == 2
+    assert "--tables: unknown 'no'" in capsys.readouterr().err
+
+
+def test_retry_removes_unreadable_run_files(results):
+    path = results / "runs/a-00000001/run.json"
+    path.write_text("")
+    assert retry_failed.main(["--results-dir", str(results)]) == 0
+    assert not path.exists()
+    assert path.with_name("benchmark.json").exists()
+
+
 def test_retry_removes_failed_results_only(results, measured):
     data = json.loads(measured) | {"run": "d-00000004", "status": "failed", "reason": "boom"}
     failed = results / "runs/d-00000004/benchmark.json"
@@ -218,7 +246,11 @@ def test_the_comparison_stands_only_where_both_modes_exist(tmp_path):
     assert "Forward-Only" not in (tmp_path / "out.md").read_text()
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"model_size": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", '{"model_size": "x"}', json.dumps(DOCUMENT | {"mean_time_ms": -1.0}),
+     json.dumps(DOCUMENT | {"trial_times_ms": [float("nan")]})],
+)  # fmt: skip
 def test_other_files_are_told(tmp_path, text, capsys):
     (tmp_path / "a.json").write_text(text)
     assert aggregate(tmp_path, "--csv", tmp_path / "out.csv") == 2

@@ -98,3 +98,16 @@ def test_the_environment_is_restored(monkeypatch):
     with claim("cuda", 1):
         assert os.environ["CUDA_VISIBLE_DEVICES"] in ("4", "5")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
+
+
+def test_a_free_gpu_does_not_wait_behind_cpu_measurements(monkeypatch):
+    spans = run_jobs([("cpu", 1, 1.5), ("cpu", 1, 1.5), ("cuda", 1, 0.1)], monkeypatch, "0")
+    gpu = next(span for span in spans if span["names"] == ["0"])
+    assert sum(span["end"] < gpu["start"] for span in spans) == 0
+
+
+def test_names_of_devices_may_have_blanks_and_slashes(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, MIG-GPU-aa/7/0, ")
+    assert visible_gpus() == ["0", "MIG-GPU-aa/7/0"]
+    with claim("cuda", 2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,MIG-GPU-aa/7/0"

@@ -1,5 +1,7 @@
 """Summaries of timings are what their names say."""
 
+from math import comb
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,25 @@ def test_summary_of_known_times():
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15), (100, 40, 61)])
 def test_ranks_of_the_interval_are_those_of_the_tables(n, low, high):
     assert median_interval(list(range(1, n + 1))) == (low, high)
+
+
+@pytest.mark.parametrize("n", [5, 6, 50, 999, 1000, 1001, 5000])
+def test_ranks_agree_with_exact_sums(n):
+    def tail(k):
+        return sum(comb(n, i) for i in range(k)) / 2**n
+
+    interval = median_interval(list(range(1, n + 1)))
+    if interval is None:
+        assert 1 - 2 * tail(1) < 0.95
+        return
+    low, high = interval
+    assert low + high == n + 1
+    assert 1 - 2 * tail(low) >= 0.9495
+    assert 1 - 2 * tail(low + 2) < 0.95
+
+
+def test_a_million_samples_take_no_time():
+    assert median_interval([float(i) for i in range(1_000_000)]) is not None
 
 
 def test_the_interval_covers_the_median_as_often_as_it_says():

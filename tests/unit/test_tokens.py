@@ -47,7 +47,10 @@ def test_bad_token_files_are_told(tmp_path, case):
     assert len(told.value.problems) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x04\x00((((", b"\x93NUMPY\x01\x00v\x00{"],
+)
 def test_other_files_are_told(tmp_path, content):
     path = tmp_path / "t.npy"
     path.write_bytes(content)

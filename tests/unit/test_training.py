@@ -13,6 +13,7 @@ from scripts.lib.devices.peaks import peak_tflops
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.training import TrainingResult
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.training import timing
 from scripts.lib.training.flops import flops_per_step
 from scripts.lib.training.measure import classify
 from scripts.lib.training.memory import LiveStorage, is_out_of_memory
@@ -77,6 +78,18 @@ def test_peak_memory_is_repeatable_and_grows_with_the_batch(tokens):
     assert peak(2) == peak(2) < peak(4)
 
 
+def test_inputs_count_as_memory(tokens):
+    with LiveStorage() as storage:
+        step = Step(training_run(mode="forward"), 512, tokens, CPU)
+    weights = sum(p.numel() for p in step.model.parameters()) * 4
+    assert storage.live_bytes >= weights + step.batches.numel() * 8
+
+
+def test_an_operator_too_large_for_the_host_is_out_of_memory(write_run, tokens, tmp_path):
+    result = bench(write_run, tokens, tmp_path, batch_size=1 << 20, vocab=1 << 20, device="cpu")
+    assert result.status == "oom"
+
+
 def test_out_of_memory_is_told_by_type_and_allocator_not_by_words():
     assert is_out_of_memory(torch.OutOfMemoryError("x"))
     with pytest.raises(RuntimeError) as error:
@@ -134,6 +147,20 @@ def test_each_trial_times_the_whole_and_the_parts_in_a_seeded_order():
     whole, parts = time_trials(step, clock, lambda: trials.append(1))
     assert len(whole) == len(parts["forward"]) == len(parts["backward"]) == len(trials) == 7
     assert step.calls.count("forward") == 7 * 2 * 2
+
+
+def test_the_seed_decides_whether_the_whole_or_its_parts_come_first(monkeypatch):
+    def order(seed):
+        called = []
+        monkeypatch.setattr(timing, "time_whole", lambda *_: called.append("whole") or 1.0)
+        monkeypatch.setattr(timing, "time_parts", lambda *_: called.append("parts") or {})
+        step, clock = scripted(num_trials=12, seed=seed)
+        time_trials(step, clock)
+        return called
+
+    assert order(1) == order(1) != order(2)
+    first = order(1)[::2]
+    assert {"whole", "parts"} == set(first)
 
 
 def bench(write_run, tokens, tmp_path, **changes):

@@ -132,6 +132,30 @@ def test_bad_names_are_refused_before_anything_runs(tmp_path, text):
     assert not (tmp_path / "results").exists()
 
 
+def test_cuda_without_a_gpu_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    sweep = {"kind": "training", "size": "nano", "context_length": 16, "device": "cuda"}
+    workflow = Workflow(tmp_path, {"sweeps": {"a": sweep}})
+    assert workflow.planned()["benchmark"] == 1
+    told = workflow.call()
+    assert told.returncode != 0
+    assert "device: cuda is asked for by 1 runs" in told.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["- a", "a: [", "", "sweeps: !!python/object/apply:os.system [ls]"]
+)
+def test_a_file_that_is_no_mapping_is_refused_without_a_traceback(tmp_path, text):
+    workflow = Workflow(tmp_path, {})
+    command = workflow.command()
+    (tmp_path / "config.yaml").write_text(text)
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert "Traceback" not in told.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_names_with_blanks_and_quotes_in_paths_reach_no_shell(tmp_path):
     folder = tmp_path / "a folder; touch 'harm' $(touch harm)"
     folder.mkdir()

@@ -98,11 +98,13 @@ def test_one_batch_can_be_asked_for(finished):
 
 
 def test_the_report_is_built_and_whole(finished):
+    finished.config["sweeps"]["fixed"]["description"] = "Sizes * `small` |and|\n tiny_"
     finished.run("--report", "report.html")
     report = (finished.folder / "report.html").read_text()
     assert "5 finished" not in report  # counts stand by sweep
     assert "4 finished" in report
     assert "1 out of memory" in report
+    assert "Sizes * `small` |and| tiny_" in report
     for label in ("Figure: tokens per second", "Table: complete results", "Figure: peak memory"):
         assert label in report
     assert not re.search(r"System Message|\(WARNING/", report)

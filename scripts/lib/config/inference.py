@@ -64,6 +64,15 @@ class InferenceSweep(StrictModel):
             for point in block.points():
                 yield {"kind": self.kind, **_underscored(point)}
 
+    def notes(self) -> list[str]:
+        """Lines about values of filters that no entry has, which others beside them hide."""
+        filters = Filters.of(self)
+        if not filters.alternatives:
+            return []
+        master = load_master(self.config_files, self.runner_config)
+        everything = full_sweep(master, Filters(), self.step_size)
+        return [f"{option} matches no entry" for option in filters.unmatched(everything)]
+
 
 class InferenceRun(StrictModel):
     """The resolved settings of one run of kind `inference`: all that its programs read.

@@ -54,7 +54,7 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(files: list[YamlFile], keys: Keys, overrides: Mapping[str, Any]) -> str:
     """`file:line: dotted.key` of the last file that has most of `keys`."""
-    if _depth(overrides, keys) > max(_depth(file.data, keys) for file in files):
+    if 0 < _depth(overrides, keys) >= max(_depth(file.data, keys) for file in files):
         return f"--config: {dotted(keys)}"
     file = max(reversed(files), key=lambda file: _depth(file.data, keys))
     return file.place(keys)

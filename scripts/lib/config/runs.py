@@ -88,6 +88,7 @@ def expand(config: WorkflowConfig) -> Expansion:
         if not ids:
             problems.append(f"sweeps.{name}: nothing is left by: {_given(sweep)}")
         sweeps[name] = list(dict.fromkeys(ids))
+        notes += [f"sweeps.{name}: {note}" for note in sweep.notes()]
         duplicates = len(ids) - len(sweeps[name])
         if duplicates:
             notes.append(f"sweeps.{name}: removed {duplicates} exact duplicates")

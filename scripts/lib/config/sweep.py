@@ -57,6 +57,10 @@ class GridSweep(StrictModel):
         """Resolve one combination into the settings of a run, a plain mapping."""
         raise NotImplementedError
 
+    def notes(self) -> list[str]:
+        """Lines for the user about what in the sweep has no effect; a grid refuses that."""
+        return []
+
     @model_validator(mode="after")
     def _exclude_means_something(self) -> Self:
         axes = {name: getattr(self, name) for name in axis_names(type(self))}

@@ -1,13 +1,13 @@
 """Sweeps of kind `training`: timed transformer steps over sizes, contexts and modes."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.sweep import Device, GridSweep, MemoryBudgetMib, entry_of
-from scripts.lib.schema.base import Axis, Name, StrictModel
+from scripts.lib.schema.base import Axis, Name, StrictModel, problem_at
 
 Mode = Literal["forward", "forward_backward", "training_step"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "bf16_mixed", "fp16_mixed"]
@@ -54,7 +54,7 @@ class Measurement(StrictModel):
     vocab: int = Field(10_000, ge=512, le=1 << 24, description="Entries of the vocabulary.")
     data_path: str | None = Field(
         None,
-        min_length=1,
+        pattern=r"^[^{}]+$",
         description="One-dimensional `.npy` file of integer token ids, read by memory map. "
         "Unset: the embedded text.",
     )
@@ -71,6 +71,10 @@ class Measurement(StrictModel):
     )
 
 
+# The embedded text has more tokens than this at any vocabulary.
+EMBEDDED_TOKENS = 65_536
+
+
 class TrainingSweep(TrainingAxes, Measurement, GridSweep):
     """Time forward, backward and optimiser steps of Llama-style decoders."""
 
@@ -81,6 +85,16 @@ class TrainingSweep(TrainingAxes, Measurement, GridSweep):
     include: list[TrainingEntry] = Field(
         [], description="Further combinations; an axis left out has the values of the grid."
     )
+
+    @model_validator(mode="after")
+    def _the_embedded_text_is_long_enough(self) -> Self:
+        longest = max(combination["context_length"] for combination in self.combinations())
+        if self.data_path is None and longest > EMBEDDED_TOKENS:
+            raise problem_at(
+                ("context_length",),
+                f"{longest} needs a data_path; the embedded text is for up to {EMBEDDED_TOKENS}",
+            )
+        return self
 
     def settings(self, combination: dict[str, Any], sizes: dict[str, Size]) -> dict[str, Any]:
         """Resolve one combination: the size's dimensions, and the search where it is needed."""

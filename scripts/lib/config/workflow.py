@@ -1,9 +1,10 @@
 """The whole configuration of the workflow: the sweeps and what they refer to."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from scripts.lib.config.inference import InferenceRun, InferenceSweep
 from scripts.lib.config.sizes import Size
@@ -11,14 +12,19 @@ from scripts.lib.config.training import TrainingRun, TrainingSweep
 from scripts.lib.schema.base import Name, StrictModel, problem_at
 
 # A new kind adds its sweep to this union and its run to the table. A sweep has `runs(sizes)`, which
-# yields the settings of each run; a run's model names in `slug` the settings that its id shows.
+# yields the settings of each run, and `notes()`; a run's model names in `slug` the settings that
+# its id shows.
 Sweep = Annotated[TrainingSweep | InferenceSweep, Field(discriminator="kind")]
 RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun}
 
-Batches = (
-    Annotated[str, Field(pattern=r"^\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*$")]
-    | Annotated[int, Field(ge=0)]
-)
+
+def _selection(batches: str) -> str:
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", batches):
+        raise ValueError(f"must be numbers and ranges such as 0-2 or 1,4-6, got {batches!r}")
+    return batches
+
+
+Batches = Annotated[str, AfterValidator(_selection)] | Annotated[int, Field(ge=0)]
 
 
 class WorkflowConfig(StrictModel):
@@ -46,16 +52,18 @@ class WorkflowConfig(StrictModel):
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:
         for name, sweep in self.sweeps.items():
-            for size in _named_sizes(sweep):
+            for keys, size in _named_sizes(sweep):
                 if size not in self.sizes:
                     allowed = ", ".join(self.sizes)
                     raise problem_at(
-                        ("sweeps", name, "size"), f"unknown size {size!r}; allowed: {allowed}"
+                        ("sweeps", name, *keys), f"unknown size {size!r}; allowed: {allowed}"
                     )
         return self
 
 
-def _named_sizes(sweep: StrictModel) -> Iterator[str]:
-    """Yield the sizes on the axes of a sweep; a kind without sizes names none."""
-    for axes in (sweep, *getattr(sweep, "include", ())):
-        yield from getattr(axes, "size", None) or ()
+def _named_sizes(sweep: StrictModel) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the sizes on the axes of a sweep and where they stand; other kinds name none."""
+    included = enumerate(getattr(sweep, "include", ()))
+    for keys, axes in [((), sweep), *((("include", i), entry) for i, entry in included)]:
+        for size in getattr(axes, "size", None) or ():
+            yield (*keys, "size"), size

@@ -34,6 +34,7 @@ def peak_tflops(device_name: str, precision: str) -> float | None:
     """Peak TFLOP/s of a device at a run's precision; None for a device not in the table."""
     padded = f" {device_name.replace('-', ' ')} "
     names = [name for name in PEAK_TFLOPS if f" {name} " in padded]
-    if not names or " Laptop " in padded:  # laptop parts share the name, not the rate
+    # These share the name with the whole or plain part, not the rate.
+    if not names or any(f" {other} " in padded for other in ("Laptop", "D", "Ti", "MIG")):
         return None
     return PEAK_TFLOPS[max(names, key=len)].get(precision.removesuffix("_mixed"))

@@ -9,6 +9,7 @@ several workflows, or of a job that outlived its workflow, from running side by 
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -30,7 +31,8 @@ def visible_gpus() -> list[str]:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+        names = (name.strip() for name in visible.split(","))
+        return [name for name in names if name not in ("", "-1")]
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
@@ -69,23 +71,30 @@ def claim(device: str, count: int = 1) -> Iterator[str]:
 
 
 def _lock(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
-    """Lock `count` of `names`, waiting as long as it takes."""
+    """Lock `count` of `names`, waiting as long as it takes, and keep them open in `held`.
+
+    All or none are kept between attempts, so that two jobs that want two devices each never hold
+    one each for ever. Those who wait for the same devices queue at a lock of their own; others
+    pass.
+    """
     folder = _lock_folder()
-    # One picker at a time: two jobs that want two devices each never hold one each for ever.
-    with (folder / "picking").open("a") as picking:
-        fcntl.flock(picking, fcntl.LOCK_EX)
-        taken: list[str] = []
-        waited_since = time.monotonic()
+    with (folder / _file_name("queue", *sorted(names))).open("a") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        told, start = False, time.monotonic()
         while True:
-            for name in names:
-                if name not in taken and (handle := _try_lock(folder / f"device-{name}")):
-                    held.enter_context(handle)
-                    taken.append(name)
+            with ExitStack() as attempt:
+                taken: list[str] = []
+                for name in names:
+                    path = folder / _file_name("device", name)
+                    if len(taken) < count and (handle := _try_lock(path)):
+                        attempt.enter_context(handle)
+                        taken.append(name)
                 if len(taken) == count:
+                    held.enter_context(attempt.pop_all())
                     return taken
-            if waited_since and time.monotonic() - waited_since > 5:
+            if not told and time.monotonic() - start > 5:
                 log.info("waiting for a free device (%s)", ", ".join(names))
-                waited_since = 0
+                told = True
             time.sleep(POLL_SECONDS)
 
 
@@ -100,6 +109,11 @@ def _try_lock(path: Path) -> IO[str] | None:
     handle.write(f"{os.getpid()}\n")
     handle.flush()
     return handle
+
+
+def _file_name(*parts: str) -> str:
+    """File name for device names, which may have slashes (`MIG-GPU-.../7/0`)."""
+    return re.sub(r"[^\w.-]", "_", "-".join(parts))[:200]
 
 
 def _lock_folder() -> Path:

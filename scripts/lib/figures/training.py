@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from scripts.lib.figures.style import COLORS, LINES, MARKERS, nothing_to_show
-from scripts.lib.tables.training import VARIANT
+from scripts.lib.tables.training import finished, varying
 
 MODES = {
     "forward": "forward",
@@ -28,6 +28,12 @@ NAMES = {
     "compile": "compile={}",
     "num_threads": "{} threads",
     "requested_batch_size": "batch {}",
+    "memory_budget_mib": "budget {} MiB",
+    "vocab": "vocab {}",
+    "data_path": "{}",
+    "num_steps": "{} steps",
+    "seed": "seed {}",
+    "device": "{}",
 }
 # Above these a figure is for nobody to read.
 MAX_BARS = 40
@@ -76,10 +82,10 @@ def memory(summary: pd.DataFrame) -> Figure:
 
     def draw(axes: Axes, series: Series) -> None:
         _line(axes, series, "peak_memory_allocated_mib")
-        for budget in series.runs["memory_budget_mib"].dropna().unique():
+        for budget in filter(None, series.runs["memory_budget_mib"].unique()):
             axes.axhline(float(budget), color="#8895a3", linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
-                f"budget {budget:g} MiB", (0.01, float(budget)), (0, 3), color="#5b6875",
+                f"budget {budget} MiB", (0.01, float(budget)), (0, 3), color="#5b6875",
                 xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
             )  # fmt: skip
 
@@ -108,10 +114,10 @@ def breakdown(summary: pd.DataFrame) -> Figure:
         # A bar a run does not scale; the longest contexts say most.
         runs = runs.loc[runs["context_length"].nlargest(MAX_BARS).index.sort_values()]
         runs = _finished(runs)
-    varying = _varying(runs)
+    names = varying(runs)
     labels = [
         " ".join(
-            filter(None, [str(run.model_size), f"ctx {run.context_length}", _variant(run, varying)])
+            filter(None, [str(run.model_size), f"ctx {run.context_length}", _variant(run, names)])
         )
         for run in runs.itertuples()
     ]
@@ -204,13 +210,13 @@ def _line(axes: Axes, series: Series, column: str, yerr: list | None = None) -> 
 def _series(runs: pd.DataFrame, mode: str) -> list[Series]:
     """Series of one mode; colours, lines and markers mean the same in every panel."""
     sizes = list(dict.fromkeys(runs["model_size"]))
-    varying = _varying(runs)
-    variants = list(dict.fromkeys(_variant(run, varying) for run in runs.itertuples()))
+    names = varying(runs)
+    variants = list(dict.fromkeys(_variant(run, names) for run in runs.itertuples()))
     of_mode = runs[runs["mode"] == mode]
     series = []
     for size in sizes:
         of_size = of_mode[of_mode["model_size"] == size]
-        named = [_variant(run, varying) for run in of_size.itertuples()]
+        named = [_variant(run, names) for run in of_size.itertuples()]
         for rank, variant in enumerate(variants):
             part = of_size[[name == variant for name in named]].sort_values("context_length")
             if len(part):
@@ -222,15 +228,9 @@ def _series(runs: pd.DataFrame, mode: str) -> list[Series]:
 
 def _finished(summary: pd.DataFrame) -> pd.DataFrame:
     """Finished training runs, the smallest model first."""
-    runs = summary[(summary["kind"] == "training") & (summary["status"] == "ok")]
-    if runs.empty:
-        return runs
-    return runs.sort_values(["num_parameters", "context_length"], kind="stable")
+    return finished(summary).sort_values(["num_parameters", "context_length"], kind="stable")
 
 
-def _varying(runs: pd.DataFrame) -> list[str]:
-    return [name for name in VARIANT if runs[name].nunique(dropna=False) > 1]
-
-
-def _variant(run: tuple, varying: list[str]) -> str:
-    return ", ".join(NAMES[name].format(getattr(run, name)) for name in varying)
+def _variant(run: tuple, names: list[str]) -> str:
+    given = ((name, getattr(run, name)) for name in names)
+    return ", ".join(NAMES[name].format(value) for name, value in given if value != "")

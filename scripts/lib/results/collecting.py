@@ -1,41 +1,37 @@
 """Collect results into tables: every expected run has its row, or is named as missing."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import Field
 
+from scripts.lib.config.runs import RUN_PATTERN
 from scripts.lib.progress import progress
 from scripts.lib.results.kinds import RESULT_MODELS, result_path
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.rows import columns_of_all, missing_row, row_of
+from scripts.lib.schema.base import Name, StrictModel
 from scripts.lib.schema.errors import InputError
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(StrictModel):
     """The runs of one batch file `results/batches/{sweep}/{batch}.json`."""
 
-    sweep: str
-    batch: int
-    kind: str
-    runs: list[str]
+    sweep: Name
+    batch: int = Field(ge=0)
+    kind: Literal[tuple(RESULT_MODELS)]
+    runs: list[Annotated[str, Field(pattern=f"^{RUN_PATTERN}$")]] = Field(min_length=1)
 
 
 def read_batch(path: str | Path) -> Batch:
     """Read a batch file. Raises InputError when it is none."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        batch = Batch(**data)
-        if batch.kind not in RESULT_MODELS:
-            raise ValueError(batch.kind)
-        return batch
+        return Batch.model_validate_json(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError):
+    except ValueError:
         raise InputError(f"{path}: is no batch file; delete it and run the workflow") from None
 
 
@@ -68,6 +64,16 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             for name, dtype in columns.items()
         }
     )
+
+
+def read_summary(path: str | Path) -> pd.DataFrame:
+    """Read `summary.parquet`. Raises InputError when it is none."""
+    try:
+        return pd.read_parquet(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:  # pyarrow's errors are among them
+        raise InputError(f"{path}: is no Parquet file with a summary") from None
 
 
 def missing_in(frame: pd.DataFrame) -> list[str]:

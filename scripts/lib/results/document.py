@@ -6,7 +6,7 @@ and so on at the top level; people wrote them by hand or with scripts of their o
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,23 +17,23 @@ from scripts.lib.statistics import summarize
 class DocumentResult(BaseModel):
     """The keys that are read; others are let pass."""
 
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False)
 
     model_size: str
     vocab: int | None = None
-    context_length: int
+    context_length: int = Field(gt=0)
     d_model: int | None = None
     d_ff: int | None = None
     num_layers: int | None = None
     num_heads: int | None = None
-    batch_size: int
+    batch_size: int = Field(gt=0)
     num_steps: int | None = None
     num_warmups: int | None = None
     num_trials: int | None = None
     forward_only: bool = False
-    trial_times_ms: list[float] = Field(default_factory=list)
-    mean_time_ms: float
-    std_time_ms: float
+    trial_times_ms: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    mean_time_ms: float = Field(gt=0)
+    std_time_ms: float = Field(ge=0)
     device: str | None = None
 
 
@@ -77,6 +77,6 @@ def _row(path: Path, result: DocumentResult) -> dict[str, Any]:
         "compile": False,
         "num_threads": 0,
         **timing,
-        "samples_per_s": result.batch_size / seconds if seconds else None,
-        "tokens_per_s": result.batch_size * result.context_length / seconds if seconds else None,
+        "samples_per_s": result.batch_size / seconds,
+        "tokens_per_s": result.batch_size * result.context_length / seconds,
     }

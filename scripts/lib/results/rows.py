@@ -15,6 +15,8 @@ from scripts.lib.results.result import Result
 
 # Type of a column, by the names pandas gives its nullable types.
 _DTYPES = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
+# How a batch size was searched for stands in batch_size.json.
+_NO_COLUMNS = {"batch_size_search"}
 _FIRST = {"run": "string", "sweeps": "string", "kind": "string", "status": "string"}
 
 
@@ -57,7 +59,7 @@ def row_of(result: Result, sweeps: str) -> dict[str, Any]:
     packages = provenance["packages"]
     values = {
         **provenance,
-        **settings,
+        **_flat(settings),
         "batch_size": None,
         **metrics,
         "requested_batch_size": str(settings.get("batch_size", "")),
@@ -81,12 +83,26 @@ def _scalars(model: type[BaseModel], part: str) -> dict[str, str]:
     annotation = model.model_fields[part].annotation
     candidates = get_args(annotation) or (annotation,)
     parts = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-    return {
-        name: dtype
-        for below in parts
-        for name, field in below.model_fields.items()
-        if (dtype := _dtype(field.annotation))
+    columns: dict[str, str] = {}
+    for below in parts:
+        for name, field in below.model_fields.items():
+            if dtype := _dtype(field.annotation):
+                columns[name] = dtype
+            elif name not in _NO_COLUMNS:  # what is nested, e.g. `prefill`, as `prefill_tp`
+                inner = _scalars(below, name)
+                columns |= {f"{name}_{key}": kind for key, kind in inner.items()}
+    return columns
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those of nested mappings beside them, as `outer_inner`."""
+    inner = {
+        f"{outer}_{name}": value
+        for outer, values in settings.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
     }
+    return settings | inner
 
 
 def _cell(value: Any, dtype: str) -> Any:

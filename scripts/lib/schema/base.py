@@ -12,7 +12,9 @@ T = TypeVar("T")
 class StrictModel(BaseModel):
     """A model that refuses unknown keys and does not convert types (`"4"` and `true` are no 4)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class _AxisSchema:

@@ -28,10 +28,13 @@ def describe(error: ValidationError, model: type[BaseModel], data: Any) -> list[
         message = _message(item, model)
         if (keys, message) not in problems:
             problems.append((keys, message))
-    # A union reports every alternative; the first one for a place says enough.
+    # A union reports every alternative, each with the same value at its end.
     seen: dict[Keys, str] = {}
     for keys, message in problems:
-        seen[keys] = f"{seen[keys]}, or {message}" if keys in seen else message
+        if keys in seen:
+            alternative, got, _ = seen[keys].rpartition(", got ")
+            message = f"{alternative if got else seen[keys]}, or {message}"
+        seen[keys] = message
     return list(seen.items())
 
 
@@ -48,7 +51,9 @@ def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
         return str(context.get("error", item["msg"]))
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return f"kind must be one of {_tags(model, item['loc'])}"
-    if kind == "string_pattern_mismatch" and "A-Za-z" in context["pattern"]:
+    if kind == "string_pattern_mismatch" and "{}" in context["pattern"]:
+        return f"must be a path without braces, got {_shown(item['input'])}"
+    if kind == "string_pattern_mismatch":
         return (
             f"{_shown(item['input'])} is no name: 1 to 40 letters, digits, '_', '.', '-', "
             "the first a letter or digit"
@@ -56,7 +61,7 @@ def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
     text = item["msg"].replace("Input should be ", "must be ")
     if kind == "too_short":
         return "must not be empty"
-    if kind in ("model_type", "dict_type"):
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
         text = "must be a mapping (key: value)"
     return f"{text}, got {_shown(item['input'])}"
 

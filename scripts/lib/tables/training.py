@@ -1,9 +1,15 @@
 """Tables of training runs."""
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 # What tells two training runs apart beside size, context and mode.
-VARIANT = ["precision", "attn_implementation", "compile", "num_threads", "requested_batch_size"]
+VARIANT = [
+    "precision", "attn_implementation", "compile", "num_threads", "requested_batch_size",
+    "memory_budget_mib", "vocab", "data_path", "num_steps", "seed", "device",
+]  # fmt: skip
 POINT = ["model_size", "context_length", "mode", *VARIANT]
 
 
@@ -19,7 +25,7 @@ def complete(summary: pd.DataFrame) -> pd.DataFrame:
         "peak_memory_reserved_mib", "device_name", "warnings", "reason", "run",
     ]  # fmt: skip
     runs = _training(summary)
-    return runs[columns].dropna(axis=1, how="all")
+    return runs.reindex(columns=columns).dropna(axis=1, how="all")
 
 
 def by_size(summary: pd.DataFrame) -> pd.DataFrame:
@@ -37,8 +43,8 @@ def pivot(summary: pd.DataFrame) -> pd.DataFrame:
 
     The mean stands in where a result file has no trials.
     """
-    runs = _finished(summary)
-    keys = ["context_length", "mode", *_varying(runs)]
+    runs = finished(summary)
+    keys = ["context_length", "mode", *varying(runs)]
     if runs.empty:
         return runs[keys]
     wide = runs.pivot_table(
@@ -52,7 +58,7 @@ def modes(summary: pd.DataFrame) -> pd.DataFrame:
 
     The ratio columns tell how many forward passes a step costs. Empty where no point has both.
     """
-    runs = _finished(summary)
+    runs = finished(summary)
     keys = [key for key in POINT if key != "mode"] + ["batch_size"]
     wide = runs.pivot_table(
         index=keys, columns="mode", values="time_ms", aggfunc="median", sort=False,
@@ -62,7 +68,7 @@ def modes(summary: pd.DataFrame) -> pd.DataFrame:
     if "forward" not in wide or not others:
         return pd.DataFrame()
     wide = wide[wide["forward"].notna() & wide[others].notna().any(axis=1)]
-    shown = ["model_size", "context_length", "batch_size", *_varying(runs)]
+    shown = ["model_size", "context_length", "batch_size", *varying(runs)]
     table = wide[shown].copy()
     for mode in ("forward", *others):
         table[f"{mode}_ms"] = wide[mode]
@@ -85,12 +91,28 @@ def _training(summary: pd.DataFrame) -> pd.DataFrame:
     return summary[summary["kind"] == "training"]
 
 
-def _finished(summary: pd.DataFrame) -> pd.DataFrame:
+def finished(summary: pd.DataFrame) -> pd.DataFrame:
+    """Finished training runs, with `time_ms`: the median, or the mean without trials.
+
+    What tells runs apart is text, empty where it is unset: pandas drops groups without a value.
+    """
     runs = summary[(summary["kind"] == "training") & (summary["status"] == "ok")]
-    return runs.assign(time_ms=runs["median_time_ms"].fillna(runs["mean_time_ms"]))
+    if "mode" not in runs:  # no training run at all
+        return runs.reindex(columns=[*POINT, "num_parameters", "batch_size", "time_ms"])
+    told = {name: runs[name].map(_told).astype("string") for name in VARIANT}
+    return runs.assign(**told, time_ms=runs["median_time_ms"].fillna(runs["mean_time_ms"]))
 
 
-def _varying(runs: pd.DataFrame) -> list[str]:
+def _told(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def varying(runs: pd.DataFrame) -> list[str]:
+    """Names of what tells the runs apart beside size, context and mode, where it does."""
     return [name for name in VARIANT if runs[name].nunique(dropna=False) > 1]
 
 
@@ -101,7 +123,7 @@ def _sizes(runs: pd.DataFrame) -> list[str]:
 
 
 def _measured(summary: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    runs = _finished(summary)
+    runs = finished(summary)
     figures = [
         "batch_size", "mean_time_ms", "std_time_ms", "median_time_ms", "median_ci_low_ms",
         "median_ci_high_ms", "tokens_per_s", "tflops_per_s", "mfu", "peak_memory_allocated_mib",
@@ -110,4 +132,4 @@ def _measured(summary: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     ordered = runs.assign(_rank=runs["model_size"].map(ranks)).sort_values(
         ["_rank" if key == "model_size" else key for key in keys], kind="stable"
     )
-    return ordered[[*keys, *_varying(runs), *figures]].dropna(axis=1, how="all")
+    return ordered.reindex(columns=[*keys, *varying(runs), *figures]).dropna(axis=1, how="all")

@@ -5,6 +5,7 @@ import resource
 import time
 import traceback
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -24,8 +25,9 @@ log = logging.getLogger(__name__)
 
 # Above this coefficient of variation a figure deserves a second look.
 NOISY_CV = 0.1
-# Part of the host's memory that a run may take where no budget is set.
+# Part of the host's memory that a run may take where no budget is set, and that no run exceeds.
 HOST_SHARE = 0.8
+HOST_LIMIT = 0.95
 
 
 def torch_device(kind: str) -> torch.device:
@@ -62,9 +64,19 @@ def classify(error: BaseException) -> str:
 
 
 def prepare(run: TrainingRun, device: torch.device) -> None:
-    """Set the number of threads and, on CUDA, the memory budget of this process."""
+    """Set the number of threads and limit the memory of this process.
+
+    On CUDA the budget is the process's share of the device. On a CPU, where the budget is counted
+    after each operator, the process may take no more than the host has: one operator that is too
+    large then fails to allocate and is told, instead of the kernel ending the job.
+    """
     if run.num_threads:
         torch.set_num_threads(run.num_threads)
+    if device.type == "cpu":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = int(HOST_LIMIT * host_memory_bytes())
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         share = min(1.0, budget_bytes(run, device) / total)
@@ -100,6 +112,8 @@ def _measure(
     step, counted_bytes = _first_steps(run, batch_size, tokens, device)
     compile_seconds = _compile(step) if run.compile else None
     clock = clock_of(device)
+    if cuda:  # the peak of the steps as they are timed, compiled or not
+        torch.cuda.reset_peak_memory_stats(device)
     for _ in range(run.num_warmups):
         step.whole()
     clock.synchronize()
@@ -125,7 +139,7 @@ def _measure(
         forward_times_ms=parts["forward"],
         backward_times_ms=parts.get("backward"),
         optimizer_times_ms=parts.get("optimizer"),
-        forward_median_time_ms=summarize(parts["forward"])["median_time_ms"],
+        forward_median_time_ms=median(parts["forward"]),
         backward_median_time_ms=_median(parts.get("backward")),
         optimizer_median_time_ms=_median(parts.get("optimizer")),
         samples_per_s=batch_size / seconds,
@@ -149,7 +163,6 @@ def _first_steps(
 ) -> tuple[Step, int]:
     """Step of the run, exercised within its budget, and on a CPU its counted peak in bytes."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
         return exercise(run, batch_size, tokens, device), 0
     with LiveStorage(budget_bytes(run, device)) as storage:
         step = exercise(run, batch_size, tokens, device)
@@ -166,7 +179,7 @@ def _compile(step: Step) -> float:
 
 
 def _median(times: list[float] | None) -> float | None:
-    return summarize(times)["median_time_ms"] if times else None
+    return median(times) if times else None
 
 
 def _warnings(timing: dict, state: dict[str, dict]) -> list[str]:

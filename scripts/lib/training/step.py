@@ -65,7 +65,7 @@ class Step:
         _set_matmul_precision(run)
         self.run, self.device = run, device
         self.model = self._callable = build_model(run, device)
-        self.batches = torch.from_numpy(ids).to(device)
+        self.batches = torch.from_numpy(ids).to(device, copy=True)  # counted as memory, too
         self.optimizer = None
         if run.mode == "training_step":
             self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE)
@@ -136,6 +136,8 @@ def unsupported_reason(run: TrainingRun, device: torch.device) -> str:
         return "precision tf32 needs a CUDA device of compute capability 8.0 or above"
     if cuda and run.precision.startswith("bf16") and not torch.cuda.is_bf16_supported():
         return f"precision {run.precision} is not supported by this CUDA device"
+    if run.attn_implementation == "flex_attention" and not cuda:
+        return "attn_implementation flex_attention is measured on CUDA devices only"
     if run.attn_implementation == "flash_attention_2":
         if not cuda:
             return "attn_implementation flash_attention_2 needs a CUDA device"
