@@ -1,68 +1,10 @@
-"""The search finds the largest batch and proves it; the probes are real."""
+"""Real probes on the CPU: what the program finds, and what it writes."""
 
 import json
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from scripts import find_batch_size
-from scripts.lib.batch_size.search import Outcome, fit_line, gallop, recommend
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
-
-
-def world(largest, intercept=10.0, slope=2.0):
-    """A probe of linear memory whose largest fitting size is `largest`."""
-    seen = []
-
-    def probe(size):
-        seen.append(size)
-        if size > largest:
-            return Outcome("oom", reason="too large")
-        return Outcome("ok", peak_bytes=intercept + slope * size)
-
-    return probe, seen
-
-
-@given(largest=st.integers(0, 5000), upper=st.integers(1, 4096))
-def test_gallop_is_exact_and_certified(largest, upper):
-    probe, seen = world(largest)
-    search = gallop(probe, upper)
-    assert search.largest == min(largest, upper)
-    assert search.certified
-    assert len(seen) == len(set(seen)) <= 2 * max(1, upper.bit_length()) + 1
-    assert all(1 <= size <= upper for size in seen)
-
-
-def test_a_failure_that_is_no_oom_ends_the_search():
-    search = gallop(lambda size: Outcome("failed" if size == 4 else "ok", 1.0, "boom"), 64)
-    assert search.failure.reason == "boom"
-    assert search.largest == 2
-    assert not search.certified
-
-
-@given(
-    largest=st.integers(1, 300),
-    margin=st.floats(0, 0.5),
-    intercept=st.floats(0, 100),
-    slope=st.floats(0.1, 10),
-)
-def test_the_recommended_size_fits_into_the_margin(largest, margin, intercept, slope):
-    budget = intercept + slope * (largest + 0.5)
-    search = gallop(world(largest, intercept, slope)[0], 512)
-    size = recommend(search, budget, margin)
-    assert 1 <= size <= search.largest
-    allowed = (1 - margin) * budget
-    assert intercept + slope * size <= allowed * (1 + 1e-9) or size == 1
-    if size < search.largest:
-        assert intercept + slope * (size + 1) > allowed * (1 - 1e-9)
-
-
-def test_the_line_through_exact_points_is_exact():
-    outcomes = {size: Outcome("ok", 7.0 + 3.0 * size) for size in (1, 2, 8)}
-    assert fit_line(outcomes) == pytest.approx((7.0, 3.0))
-    assert fit_line({1: Outcome("ok", 5.0)}) is None
 
 
 def find(run, tokens, tmp_path):
