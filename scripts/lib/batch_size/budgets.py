@@ -1,6 +1,5 @@
 """Ways to impose a memory budget on the process of a probe, and to read its peak."""
 
-import ctypes
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
+from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR, fill_heap
 from scripts.lib.training.memory import LiveStorage
 
 
@@ -46,7 +45,7 @@ def _limited_data(budget_bytes: float, device: torch.device) -> Iterator[Callabl
     if any(os.environ.get(name) != value for name, value in PINNED_ALLOCATOR.items()):
         raise RuntimeError("budget_method rlimit needs an allocator that is pinned from the start")
     torch.set_num_threads(1)
-    ctypes.CDLL(None).malloc_trim(0)
+    fill_heap()
     before = resource.getrlimit(resource.RLIMIT_DATA)
     size = _status_bytes("VmSize")
     limit = int(_status_bytes("VmData") + budget_bytes)

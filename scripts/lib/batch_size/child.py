@@ -1,5 +1,6 @@
 """What the process of a probe does; it does it once and ends."""
 
+import gc
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -67,6 +68,11 @@ def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: st
 
     try:
         target = torch_device(task.device)
+        if budget_method == "rlimit":
+            # What the first pass leaves behind (late imports, Python's arenas) differs from start
+            # to start, and would decide which batch fits.
+            _workload(task, 1)
+            gc.collect()
         with budget_of(budget_method, budget_bytes, target) as peak_bytes:
             _workload(task, batch_size)
             peak = peak_bytes()

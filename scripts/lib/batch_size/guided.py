@@ -21,6 +21,7 @@ TOLERANCE = 0.01
 STEP_GROWTH = 4
 # From here on the search only bisects: the predictions lead nowhere.
 MAX_PREDICTED = 14
+_HUGE = 1 << 40
 
 
 class Guided:
@@ -45,7 +46,7 @@ class Guided:
         """Size to probe while none is known to fit."""
         if self._line is None:
             return search.lower_limit
-        spread = TOLERANCE * search.budget_bytes / self._line.slope
+        spread = min(TOLERANCE * search.budget_bytes / self._line.slope, search.upper_limit)
         if not search.attempts:
             size = self._line.size_at(search.budget_bytes)
             # A success says where the line lies and a failure nothing, so rather a little low;
@@ -96,5 +97,5 @@ def _halfway(search: Search) -> int:
 
 
 def _whole(size: float) -> int:
-    """Largest whole size, forgiving the rounding of exact lines."""
-    return math.floor(size + 1e-6)
+    """Largest whole size, forgiving the rounding of exact lines; finite for a line that is flat."""
+    return math.floor(max(-_HUGE, min(size, _HUGE)) + 1e-6)

@@ -49,11 +49,13 @@ def predict(points: Sequence[Point], budget_bytes: float) -> float | None:
     """Size at which memory reaches the budget, from the largest of at least two points.
 
     The line through the largest two, or the parabola through the largest three where it curves
-    upwards and reaches the budget sooner. None where the points do not rise.
+    upwards and reaches the budget sooner. Where the last two do not rise, the line through all gives
+    the slope; None where that does not rise, either.
     """
     line = chord(*points[-2:])
     if line.slope <= 0:
-        return None
+        slope = fit_line(points).slope
+        return points[-1][0] + (budget_bytes - points[-1][1]) / slope if slope > 0 else None
     size = line.size_at(budget_bytes)
     if len(points) > 2 and (sooner := _parabola(points[-3:], budget_bytes)) is not None:
         size = min(size, sooner)
