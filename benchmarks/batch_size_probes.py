@@ -43,13 +43,15 @@ def nothing(task: Task, batch_size: int, budget_bytes: float, budget_method: str
     return Outcome("ok", 0.0)
 
 
-def find_all(budget_method: str, folder: str) -> tuple[list[dict[str, Any]], float]:
-    """Results of the nine configurations, and the median seconds of a probe of nothing."""
+def find_all(
+    budget_method: str, context_lengths: Sequence[int], folder: str
+) -> tuple[list[dict[str, Any]], float]:
+    """Results of each context with each budget, and the median seconds of a probe of nothing."""
     tokens = Path(folder, "tokens.npy")
     write_embedded_tokens(tokens, MODEL["vocab"])
     found = [
         _find(_task(context, budget, budget_method, tokens))
-        for context in CONTEXT_LENGTHS
+        for context in context_lengths
         for budget in BUDGETS_MIB
     ]
     empty = ProbeServer(_task(32, 6, budget_method, tokens), nothing)
@@ -96,16 +98,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; return 0, or 1 if a fresh start found something else."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--budget-method", default="budget", choices=["budget", "rlimit"])
+    parser.add_argument(
+        "--context-lengths", type=int, nargs="+", default=CONTEXT_LENGTHS, metavar="N"
+    )
     parser.add_argument("--fresh-starts", type=int, default=0, metavar="N")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        found, overhead = find_all(arguments.budget_method, folder)
+        found, overhead = find_all(arguments.budget_method, arguments.context_lengths, folder)
     rows = [list(found[0]), *([str(value) for value in result.values()] for result in found)]
     print(aligned(rows))
     print(f"a probe of nothing: {overhead:.3f} s")
     sizes = [result["batch_size"] for result in found]
     command = [sys.executable, "-m", "benchmarks.batch_size_probes"]
     command += ["--budget-method", arguments.budget_method]
+    command += ["--context-lengths", *map(str, arguments.context_lengths)]
     agreed = True
     for start in range(arguments.fresh_starts):
         done = subprocess.run(command, check=True, capture_output=True, text=True)

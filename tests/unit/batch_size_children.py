@@ -22,14 +22,13 @@ def exits(*_):
     os._exit(3)
 
 
-def raises(error, monkeypatch_name="_workload"):
-    """Return what `child.exercise` makes of an error within the workload."""
+def raises(error):
+    """What a probe does whose workload ends with this error."""
 
     def workload(*_):
         raise error
 
     child._workload = workload
-    return workload
 
 
 def raises_room(task, *arguments):

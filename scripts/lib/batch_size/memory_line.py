@@ -49,8 +49,8 @@ def predict(points: Sequence[Point], budget_bytes: float) -> float | None:
     """Size at which memory reaches the budget, from the largest of at least two points.
 
     The line through the largest two, or the parabola through the largest three where it curves
-    upwards and reaches the budget sooner. Where the last two do not rise, the line through all gives
-    the slope; None where that does not rise, either.
+    upwards and reaches the budget sooner. Where the last two do not rise, the slope is that of the
+    line through all; None where that does not rise, either.
     """
     line = chord(*points[-2:])
     if line.slope <= 0:
