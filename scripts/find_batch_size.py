@@ -16,9 +16,15 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.lib.batch_size.child import Description, Task
-from scripts.lib.batch_size.choices import knee, knee_sizes, recommend, settle_recommendation
+from scripts.lib.batch_size.choices import (
+    knee,
+    knee_sizes,
+    memory_line,
+    recommend,
+    settle_recommendation,
+)
 from scripts.lib.batch_size.guided import Guided
-from scripts.lib.batch_size.memory_line import fit_line
+from scripts.lib.batch_size.memory_line import Line
 from scripts.lib.batch_size.narration import narrated
 from scripts.lib.batch_size.neighbours import line_of, nearest_neighbour, read_neighbour
 from scripts.lib.batch_size.probes import ProbeServer
@@ -141,7 +147,7 @@ def _search(task: Task, ranks: Ranks, arguments: argparse.Namespace) -> dict[str
         narrated(probe, label), settings.upper_limit, settings.lower_limit, budget_bytes=budget
     )
     find_largest(search, _strategy(settings, start, neighbour), settings.repeat)
-    verdict = _verdict(search, settings, budget)
+    verdict = _verdict(search, settings, budget, line_of(neighbour))
     timings = _timings(server, search, ranks) if settings.knee and verdict["batch_size"] else {}
     return {
         **common,
@@ -149,7 +155,7 @@ def _search(task: Task, ranks: Ranks, arguments: argparse.Namespace) -> dict[str
         "start": start if settings.strategy == "estimate" else None,
         "neighbour": neighbour,
         "probes": _probes(search, server.seconds),
-        "memory_model": _memory_model(search),
+        "memory_model": _memory_model(search, line_of(neighbour)),
         "knee_batch_size": knee(timings) if timings else None,
         "timings": [Timing(batch_size=b, samples_per_s=rate) for b, rate in timings.items()],
     }
@@ -218,7 +224,9 @@ def _announce(
     log.info("Finding optimal batch size for %s (%s; %.1f MiB)...", label, how, budget / MIB)
 
 
-def _verdict(search: Search, settings: BatchSizeSearch, budget_bytes: float) -> dict[str, Any]:
+def _verdict(
+    search: Search, settings: BatchSizeSearch, budget_bytes: float, line: Line | None
+) -> dict[str, Any]:
     if search.failure:
         failed = search.failure
         reason = f"batch size {failed.batch_size}: {failed.outcome.reason}"
@@ -230,7 +238,7 @@ def _verdict(search: Search, settings: BatchSizeSearch, budget_bytes: float) -> 
         return {"status": "oom", "reason": reason, "batch_size": None, "certified": certified}
     allowed = settings.allowed_mib(budget_bytes / MIB) * MIB
     choose = settle_recommendation if settings.use == "recommended" else recommend
-    recommended = choose(search, allowed)
+    recommended = choose(search, allowed, line)
     log.info(
         "Using batch size: %d (%s; %d with the margin)",
         search.found, "certified" if search.certified else "not certified", recommended,
@@ -266,8 +274,8 @@ def _probes(search: Search, seconds: list[float]) -> list[Probe]:
     ]
 
 
-def _memory_model(search: Search) -> MemoryModel | None:
-    line = fit_line(search.peaks)
+def _memory_model(search: Search, neighbours: Line | None) -> MemoryModel | None:
+    line = memory_line(search, neighbours)
     if line is None:
         return None
     return MemoryModel(intercept_mib=line.intercept / MIB, slope_mib=line.slope / MIB)

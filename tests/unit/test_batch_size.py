@@ -7,15 +7,19 @@ from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
 
 
-def find(run, tokens, tmp_path):
+def find(run, tokens, tmp_path, *options):
     output = tmp_path / "batch_size.json"
-    arguments = ["--run", str(run), "--tokens", str(tokens), "--output", str(output)]
+    arguments = ["--run", str(run), "--tokens", str(tokens), "--output", str(output), *options]
     assert find_batch_size.main(arguments) == 0
     return read_result(output, BatchSizeResult)
 
 
 def auto(**changes):
-    return {"batch_size": "auto", "device": "cpu", "batch_size_search": {"upper_limit": 16}} | changes
+    return {
+        "batch_size": "auto",
+        "device": "cpu",
+        "batch_size_search": {"upper_limit": 16},
+    } | changes
 
 
 def test_real_probes_find_a_certified_maximum(write_run, tokens, tmp_path):
@@ -55,3 +59,51 @@ def test_a_probe_out_of_time_has_failed_and_is_no_oom(write_run, tokens, tmp_pat
 def test_a_number_is_written_without_probing(write_run, tokens, tmp_path):
     found = find(write_run(batch_size=5), tokens, tmp_path)
     assert (found.batch_size, found.strategy, found.probes) == (5, "fixed", [])
+
+
+def test_the_guide_s_search_has_its_start_and_its_attempts(write_run, tokens, tmp_path, caplog):
+    factors = {"context_length": [{"up_to": 8, "factor": 1.0}, {"factor": 0.3}]}
+    search = {"strategy": "estimate", "upper_limit": 64, "scale_factors": factors}
+    caplog.set_level("INFO")
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert found.start == 19
+    assert [probe.batch_size for probe in found.probes] == [19, 28, 42, 63, 64]
+    assert (found.batch_size, found.certified) == (64, True)
+    assert "estimated: 19, starting with: 19" in caplog.text
+    assert "✓ Batch size 28 works for pico context_length=16" in caplog.text
+    assert "Trying larger batch size: 42..." in caplog.text
+
+
+def test_without_adjustment_the_upper_limit_is_taken(write_run, tokens, tmp_path):
+    search = {"auto_adjust_batch_size": False, "upper_limit": 32}
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert (found.batch_size, found.strategy, found.probes) == (32, "fixed", [])
+
+
+def test_repeats_knee_and_margin_are_recorded(write_run, tokens, tmp_path):
+    search = {"upper_limit": 4, "repeat": 3, "knee": True, "margin_mib": 0.5, "use": "recommended"}
+    run = write_run(**auto(batch_size_search=search, memory_budget_mib=1.5))
+    found = find(run, tokens, tmp_path)
+    assert sum(probe.batch_size == found.batch_size for probe in found.probes) == 3
+    assert [timing.batch_size for timing in found.timings] == [1, 2, 4]
+    assert found.knee_batch_size in (1, 2, 4)
+    peaks = {probe.batch_size: probe.peak_mib for probe in found.probes}
+    assert found.recommended_batch_size == 1 or peaks[found.recommended_batch_size] <= 1.0
+
+
+def test_a_budget_method_of_another_device_is_unsupported(write_run, tokens, tmp_path):
+    search = {"budget_method": "cuda"}
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert (found.status, found.batch_size) == ("unsupported", None)
+    assert "budget_method cuda is not for a cpu device" in found.reason
+
+
+def test_the_command_line_comes_before_the_run(write_run, tokens, tmp_path):
+    options = ("--strategy", "gallop", "--memory-budget-mib", "1.5")
+    found = find(write_run(**auto()), tokens, tmp_path, *options)
+    assert (found.strategy, found.budget_mib, found.settings.memory_budget_mib) == (
+        "gallop",
+        1.5,
+        1.5,
+    )
+    assert [probe.batch_size for probe in found.probes][:3] == [1, 2, 4]

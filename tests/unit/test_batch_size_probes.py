@@ -167,5 +167,5 @@ def test_a_lost_store_is_told_not_waited_for():
         raise RuntimeError("Connection reset by peer\nstack")
 
     store.set = lost
-    with pytest.raises(RankLost, match="the store of the ranks is gone.*Connection reset by peer"):
+    with pytest.raises(RankLost, match=r"the store of the ranks is gone.*Connection reset by peer"):
         ranks.gather(1)

@@ -53,7 +53,9 @@ class BatchSizeResult(Result):
     settings: TrainingRun
     batch_size: int | None
     recommended_batch_size: int | None = Field(
-        None, description="Largest size that leaves the margin of the budget free."
+        None,
+        description="Largest size that leaves the margin of the budget free: probed with "
+        "`use: recommended`, else by the line of memory.",
     )
     knee_batch_size: int | None = Field(
         None, description="Smallest size within 5 % of the best samples/s, where it was asked for."
@@ -66,7 +68,9 @@ class BatchSizeResult(Result):
     neighbour: Neighbour | None = None
     probes: list[Probe] = Field(default_factory=list, description="In order.")
     memory_model: MemoryModel | None = Field(
-        None, description="Least-squares line through the successful probes."
+        None,
+        description="Least-squares line through the successful probes; with one success, the "
+        "neighbour's slope through it.",
     )
     timings: list[Timing] = Field(default_factory=list)
     budget_mib: float | None = None
