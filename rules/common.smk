@@ -114,6 +114,27 @@ def results_of_all(wildcards):
     return [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
 
 
+def searches_batch_size(run):
+    return json.loads(SWEEPS.runs[run].settings).get("batch_size") == "auto"
+
+
+def batch_sizes_of_all(wildcards):
+    """The searches of all runs that ask for their largest batch."""
+    return [
+        f"results/runs/{run}/batch_size.json" for run in SWEEPS.runs if searches_batch_size(run)
+    ]
+
+
+def batches_with_search(wildcards):
+    """The batch files in which such a run is."""
+    return [
+        f"results/batches/{sweep}/{batch}.json"
+        for sweep in SWEEPS.sweeps
+        for batch, runs in enumerate(SWEEPS.batches(sweep))
+        if any(searches_batch_size(run) for run in runs)
+    ]
+
+
 def tables_of_batches(wildcards):
     return [
         f"results/batches/{sweep}/{batch}.csv"
@@ -146,11 +167,13 @@ def tables_of_all(wildcards):
     if "training" in kinds():
         names += TRAINING_TABLES
         names += ["training_modes"] if compares_modes() else []
+    names += ["batch_size"] if batch_sizes_of_all(wildcards) else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
 
 def figures_of_all(wildcards):
-    names = TRAINING_FIGURES if "training" in kinds() else []
+    names = list(TRAINING_FIGURES) if "training" in kinds() else []
+    names += ["batch_size"] if batch_sizes_of_all(wildcards) else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 
 
