@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from scripts.lib.figures.style import COLORS, nothing_to_show
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.results.batch_size import BatchSizeResult, MemoryModel
 
 COLUMNS = 3
 # Above this a figure is for nobody to read.
 MAX_PANELS = 12
+# Share of the budget at which failures far above it are drawn.
+HIGHEST = 1.25
 
 
 def probed_memory(results: Sequence[BatchSizeResult]) -> Figure:
@@ -52,7 +54,7 @@ def _panel(axes: Axes, result: BatchSizeResult) -> None:
     if line:
         axes.plot(
             [0, right],
-            [line.intercept_mib, line.intercept_mib + line.slope_mib * right],
+            [_at(line, 0), _at(line, right)],
             color=COLORS[0], linewidth=1, alpha=0.6, label="fitted line",
         )  # fmt: skip
     axes.axhline(result.budget_mib, color="#555555", linestyle="--", linewidth=1.2, label="budget")
@@ -64,10 +66,9 @@ def _panel(axes: Axes, result: BatchSizeResult) -> None:
     fails = [
         size for probe, size in zip(result.probes, sizes, strict=True) if probe.outcome != "ok"
     ]
-    # A failure has no peak: it stands where the line expects it, at least at the budget.
+    # A failure has no peak: it stands where the line expects it, at the budget or a little above.
     expected = [
-        max(result.budget_mib, line.intercept_mib + line.slope_mib * size if line else 0)
-        for size in fails
+        max(result.budget_mib, min(_at(line, size), HIGHEST * result.budget_mib)) for size in fails
     ]
     axes.plot(fails, expected, "X", color=COLORS[1], markersize=7, label="does not fit")
     found = f"largest {result.batch_size}" if result.batch_size else "nothing fits"
@@ -80,3 +81,7 @@ def _panel(axes: Axes, result: BatchSizeResult) -> None:
     axes.set_xlim(0, right)
     axes.set_ylim(0, 1.1 * max([result.budget_mib, *expected]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _at(line: MemoryModel | None, size: float) -> float:
+    return line.intercept_mib + line.slope_mib * size if line else 0.0
