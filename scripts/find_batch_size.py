@@ -51,6 +51,8 @@ from scripts.lib.tokens import check_tokens
 
 log = logging.getLogger(__name__)
 MIB = 1 << 20
+# Part of the device's memory that may be taken to see how much a budget lacks.
+HOST_SHARE = 0.8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,6 +150,8 @@ def _search(task: Task, ranks: Ranks, arguments: argparse.Namespace) -> dict[str
     )
     find_largest(search, _strategy(settings, start, neighbour), settings.repeat)
     verdict = _verdict(search, settings, budget, line_of(neighbour))
+    if verdict["status"] == "oom":
+        verdict |= _missing(server, settings.lower_limit, budget, description, ranks)
     timings = _timings(server, search, ranks) if settings.knee and verdict["batch_size"] else {}
     return {
         **common,
@@ -249,6 +253,22 @@ def _verdict(
         "recommended_batch_size": recommended,
         "certified": search.certified,
     }
+
+
+def _missing(
+    server: ProbeServer, batch_size: int, budget_bytes: float, described: Description, ranks: Ranks
+) -> dict[str, Any]:
+    """How much memory a size that does not fit lacks, where the device has more than the budget."""
+    whole = HOST_SHARE * described.device.memory_mib * MIB
+    if min(ranks.gather(whole)) <= budget_bytes:
+        return {}
+    peak = server.measure(batch_size, whole, described.budget_method).peak_bytes
+    peaks = ranks.gather(peak)
+    if None in peaks:
+        return {}
+    missing = (max(peaks) - budget_bytes) / MIB
+    reason = f"batch size {batch_size} does not fit: {missing:.1f} MiB are missing"
+    return {"missing_mib": missing, "reason": reason}
 
 
 def _timings(server: ProbeServer, search: Search, ranks: Ranks) -> dict[int, float]:

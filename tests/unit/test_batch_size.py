@@ -45,7 +45,10 @@ def test_a_batch_of_one_that_does_not_fit_is_an_answer(write_run, tokens, tmp_pa
     found = find(write_run(**auto(memory_budget_mib=0.05)), tokens, tmp_path)
     assert (found.status, found.batch_size) == ("oom", None)
     assert "batch size 1 does not fit" in found.reason
-    assert "MiB" in found.reason
+    assert f"{found.missing_mib:.1f} MiB are missing" in found.reason
+    more = find(write_run(**auto(memory_budget_mib=0.05 + found.missing_mib)), tokens, tmp_path)
+    less = find(write_run(**auto(memory_budget_mib=0.049 + found.missing_mib)), tokens, tmp_path)
+    assert (more.batch_size, less.batch_size) == (1, None)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["status"] == "oom"
 
 

@@ -56,7 +56,13 @@ class ProbeServer:
     def probe(self, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
         """Exercise the run at one batch size; a process that takes too long has failed."""
         start = time.perf_counter()
-        outcome = self._call(
+        outcome = self.measure(batch_size, budget_bytes, budget_method)
+        self.seconds.append(time.perf_counter() - start)
+        return outcome
+
+    def measure(self, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
+        """Do the same as `probe`, without counting it as one of the search."""
+        return self._call(
             self._exercise,
             self.task,
             batch_size,
@@ -64,8 +70,6 @@ class ProbeServer:
             budget_method,
             timeout_s=self.task.settings.probe_timeout_s,
         )
-        self.seconds.append(time.perf_counter() - start)
-        return outcome
 
     def throughput(self, batch_size: int) -> float:
         """Samples per second at a batch size. Raises RuntimeError if the process fails."""

@@ -60,6 +60,9 @@ class BatchSizeResult(Result):
     knee_batch_size: int | None = Field(
         None, description="Smallest size within 5 % of the best samples/s, where it was asked for."
     )
+    missing_mib: float | None = Field(
+        None, description="Memory that the lower limit lacks, where it does not fit."
+    )
     certified: bool = False
     lower_limit: int = 1
     upper_limit: int
