@@ -231,6 +231,12 @@ def _announce(
 def _verdict(
     search: Search, settings: BatchSizeSearch, budget_bytes: float, line: Line | None
 ) -> dict[str, Any]:
+    recommended = None
+    if search.found and not search.failure:
+        # A probe of the recommended size may fail, too, so the verdict comes after it.
+        allowed = settings.allowed_mib(budget_bytes / MIB) * MIB
+        choose = settle_recommendation if settings.use == "recommended" else recommend
+        recommended = choose(search, allowed, line)
     if search.failure:
         failed = search.failure
         reason = f"batch size {failed.batch_size}: {failed.outcome.reason}"
@@ -240,9 +246,6 @@ def _verdict(
         reason = f"batch size {last.batch_size} does not fit: {last.outcome.reason}"
         certified = search.certified
         return {"status": "oom", "reason": reason, "batch_size": None, "certified": certified}
-    allowed = settings.allowed_mib(budget_bytes / MIB) * MIB
-    choose = settle_recommendation if settings.use == "recommended" else recommend
-    recommended = choose(search, allowed, line)
     log.info(
         "Using batch size: %d (%s; %d with the margin)",
         search.found, "certified" if search.certified else "not certified", recommended,

@@ -5,12 +5,14 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from scripts.lib.batch_size.choices import knee, knee_sizes, recommend, settle_recommendation
 from scripts.lib.batch_size.guided import Guided
 from scripts.lib.batch_size.memory_line import Line, fit_line
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
+from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
 
 BUDGET = 1000.0
 limits = st.tuples(st.integers(1, 64), st.integers(0, 4096)).map(lambda pair: (pair[0], sum(pair)))
@@ -198,3 +200,30 @@ def test_the_knee_is_the_smallest_size_near_the_best_throughput():
     assert knee_sizes(20) == [1, 2, 5, 10, 20]
     assert knee({1: 10.0, 2: 19.0, 5: 95.0, 10: 96.0, 20: 100.0}) == 5
     assert math.isclose(knee({7: 3.0}), 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        *(({"max_crops": n}, size) for n, size in zip(
+            (2, 4, 6, 8, 10, 12, 13), (64, 51, 38, 32, 25, 19, 16), strict=True)),
+        *(({"top_k": n}, size) for n, size in ((2, 64), (4, 57), (8, 51), (9, 44))),
+        ({"num_active_blocks": 12, "total_blocks": 16}, 48),
+        ({"max_crops": 12, "top_k": 8}, 15),
+        ({"context_length": 4096}, 64),
+    ],
+)  # fmt: skip
+def test_the_scale_factors_are_those_of_the_guide(settings, start):
+    assert ScaleFactors().start(settings, 64) == start
+
+
+def test_scale_factors_must_rise_and_end_open():
+    for table in ([(4, 0.5), (2, 0.4), (None, 0.3)], [(4, 0.5)], [(None, 0.5), (None, 0.4)]):
+        lines = [{"factor": factor, "up_to": up_to} for up_to, factor in table]
+        with pytest.raises(ValidationError, match="must rise from line to line"):
+            ScaleFactors(top_k=lines)
+
+
+def test_limits_must_leave_a_size():
+    with pytest.raises(ValidationError, match="lower_limit 5 is above upper_limit 4"):
+        BatchSizeSearch(lower_limit=5, upper_limit=4)

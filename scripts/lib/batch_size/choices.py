@@ -46,6 +46,8 @@ def settle_recommendation(search: Search, allowed_bytes: float, line: Line | Non
     def probe(batch_size: int) -> Outcome:
         if batch_size not in dict(search.peaks):
             search.repeat(batch_size)
+            if search.failure:
+                return search.failure.outcome
         peak = dict(search.peaks).get(batch_size, math.inf)
         return Outcome("ok", peak) if peak <= allowed_bytes else Outcome("oom")
 
