@@ -44,7 +44,7 @@ def nothing(task: Task, batch_size: int, budget_bytes: float, budget_method: str
 
 
 def find_all(
-    budget_method: str, context_lengths: Sequence[int], folder: str
+    budget_method: str, context_lengths: Sequence[int], budgets_mib: Sequence[int], folder: str
 ) -> tuple[list[dict[str, Any]], float]:
     """Results of each context with each budget, and the median seconds of a probe of nothing."""
     tokens = Path(folder, "tokens.npy")
@@ -52,7 +52,7 @@ def find_all(
     found = [
         _find(_task(context, budget, budget_method, tokens))
         for context in context_lengths
-        for budget in BUDGETS_MIB
+        for budget in budgets_mib
     ]
     empty = ProbeServer(_task(32, 6, budget_method, tokens), nothing)
     for _ in range(EMPTY_PROBES):
@@ -101,10 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--context-lengths", type=int, nargs="+", default=CONTEXT_LENGTHS, metavar="N"
     )
+    parser.add_argument("--budgets-mib", type=int, nargs="+", default=BUDGETS_MIB, metavar="N")
     parser.add_argument("--fresh-starts", type=int, default=0, metavar="N")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        found, overhead = find_all(arguments.budget_method, arguments.context_lengths, folder)
+        found, overhead = find_all(
+            arguments.budget_method, arguments.context_lengths, arguments.budgets_mib, folder
+        )
     rows = [list(found[0]), *([str(value) for value in result.values()] for result in found)]
     print(aligned(rows))
     print(f"a probe of nothing: {overhead:.3f} s")
@@ -112,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = [sys.executable, "-m", "benchmarks.batch_size_probes"]
     command += ["--budget-method", arguments.budget_method]
     command += ["--context-lengths", *map(str, arguments.context_lengths)]
+    command += ["--budgets-mib", *map(str, arguments.budgets_mib)]
     agreed = True
     for start in range(arguments.fresh_starts):
         done = subprocess.run(command, check=True, capture_output=True, text=True)

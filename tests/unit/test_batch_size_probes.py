@@ -59,7 +59,7 @@ def test_nine_configurations_are_certified_and_the_same_in_every_start():
 
 
 def test_a_limit_of_the_system_is_certified_and_the_same_in_a_fresh_start():
-    arguments = ("--budget-method", "rlimit", "--context-lengths", "128")
+    arguments = ("--budget-method", "rlimit", "--context-lengths", "128", "--budgets-mib", "40")
     first, second = real(*arguments), real(*arguments)
     assert first["certified"]
     assert first["batch_sizes"] == second["batch_sizes"]

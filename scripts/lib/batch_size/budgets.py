@@ -39,12 +39,10 @@ def _counted(budget_bytes: float, device: torch.device) -> Iterator[Callable[[],
 def _limited_data(budget_bytes: float, device: torch.device) -> Iterator[Callable[[], float]]:
     """Let the kernel refuse private memory (RLIMIT_DATA): workspaces of operators count, too.
 
-    The peak is that of the address space, which the kernel keeps for us. One thread: each further
-    one has a stack that counts.
+    The peak is that of the address space, which the kernel keeps for us.
     """
     if any(os.environ.get(name) != value for name, value in PINNED_ALLOCATOR.items()):
         raise RuntimeError("budget_method rlimit needs an allocator that is pinned from the start")
-    torch.set_num_threads(1)
     fill_heap()
     before = resource.getrlimit(resource.RLIMIT_DATA)
     size = _status_bytes("VmSize")

@@ -106,7 +106,9 @@ def _workload(task: Task, batch_size: int) -> Any:
     from scripts.lib.batch_size.workloads import WORKLOADS
     from scripts.lib.training.measure import torch_device
 
-    if task.run.num_threads and task.settings.budget_method != "rlimit":
-        torch.set_num_threads(task.run.num_threads)
+    # Each thread has a stack, which counts towards a limit of the system.
+    num_threads = 1 if task.settings.budget_method == "rlimit" else task.run.num_threads
+    if num_threads:
+        torch.set_num_threads(num_threads)
     workload = WORKLOADS[task.settings.workload]
     return workload(task.run, batch_size, task.tokens, torch_device(task.device))
