@@ -69,6 +69,38 @@ rule overview_table:
         " --tables overview &> {log:q}"
 
 
+rule batch_sizes:
+    """Table and figure of the searches for the largest batch."""
+    input:
+        batch_sizes_of_all,
+        batch_files_of_all,
+    output:
+        report(
+            "results/tables/batch_size.html",
+            caption="../report/batch_size.rst",
+            category="Batch size",
+            labels={"result": "Table: largest batch sizes"},
+        ),
+        report(
+            "results/figures/batch_size.svg",
+            caption="../report/batch_size_memory.rst",
+            category="Batch size",
+            labels={"result": "Figure: memory against batch size"},
+        ),
+        "results/tables/batch_size.md",
+        "results/figures/batch_size.png",
+    log:
+        "logs/batch_sizes.log",
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        version=PRESENTATION_VERSION,
+        sweeps=batch_counts,
+    shell:
+        "python -m scripts.present_batch_sizes --results-dir results --sweeps {params.sweeps:q}"
+        " --output-dir results &> {log:q}"
+
+
 rule training_tables:
     """Tables of training runs."""
     input:

@@ -1,6 +1,7 @@
 """The largest batch that fits.
 
-Requires: results/runs/{run}/run.json and a token file.
+Requires: results/runs/{run}/run.json and a token file. Finished searches of the same model family
+are read where they exist, as a first guess; they are no input, because they change no result.
 Yields: results/runs/{run}/batch_size.json
 """
 
@@ -23,5 +24,5 @@ rule find_batch_size:
         settings=run_json,
         version=batch_size_result.MEASUREMENT_VERSION,
     shell:
-        "python -m scripts.find_batch_size --run {input.run:q} --tokens {input.tokens:q}"
-        " --output {output:q} &> {log:q}"
+        "python -m scripts.find_batch_size --run {input.run:q} --tokens={input.tokens:q}"
+        " --neighbours results/runs --output {output:q} &> {log:q}"

@@ -129,6 +129,22 @@ def results_of_batch(wildcards):
     return [result_path("results", run, SWEEPS.runs[run].kind) for run in runs]
 
 
+def searches_batch_size(run):
+    return json.loads(SWEEPS.runs[run].settings).get("batch_size") == "auto"
+
+
+def batch_sizes_of_all(wildcards=None):
+    """The searches of all runs that ask for their largest batch."""
+    return [
+        f"results/runs/{run}/batch_size.json" for run in SWEEPS.runs if searches_batch_size(run)
+    ]
+
+
+def batch_files_of_all(wildcards):
+    """The lists of runs of all batches."""
+    return [path.removesuffix("csv") + "json" for path in tables_of_batches(wildcards)]
+
+
 def tables_of_batches(wildcards):
     return [
         f"results/batches/{sweep}/{batch}.csv"
@@ -172,11 +188,13 @@ def tables_of_all():
     if "training" in kinds():
         names += TRAINING_TABLES
         names += ["training_modes"] if compares_modes() else []
+    names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
 
 def figures_of_all():
-    names = TRAINING_FIGURES if "training" in kinds() else []
+    names = list(TRAINING_FIGURES) if "training" in kinds() else []
+    names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 
 

@@ -10,7 +10,6 @@ result have a row with `status: missing`; they are named and the exit code is 2.
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,31 +61,17 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
-    from scripts.lib.results.collecting import collect, read_batch, table
+    from scripts.lib.results.collecting import batch_files, collect, read_batch, table
     from scripts.lib.results.document import read_document_rows
 
     if not folder.is_dir():
         raise InputError(f"--results-dir {folder}: no such folder")
-    if files := _batch_files(folder, sweeps):
+    if files := batch_files(folder, sweeps):
         return collect([read_batch(file) for file in files], folder)
     rows = read_document_rows(folder)
     if not rows:
         raise InputError(f"--results-dir {folder}: holds neither batches/*/*.json nor *.json files")
     return table(rows)
-
-
-def _batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
-    if sweeps is None:
-        found = [f for f in (folder / "batches").glob("*/*.json") if f.stem.isdigit()]
-        return sorted(found, key=lambda file: (file.parent.name, int(file.stem)))
-    if wrong := [sweep for sweep in sweeps if not re.fullmatch(r"[\w.-]+:\d{1,6}", sweep)]:
-        raise InputError(f"--sweeps: must be NAME:BATCHES, e.g. modes:1, got {wrong[0]!r}")
-    counted = (sweep.rpartition(":") for sweep in sweeps)
-    return [
-        folder / "batches" / name / f"{batch}.json"
-        for name, _, count in counted
-        for batch in range(int(count))
-    ]
 
 
 def _document(summary: "pd.DataFrame") -> str:

@@ -123,7 +123,12 @@ def _yaml(default: Any) -> str:
         return "unset"
     if isinstance(default, list):
         default = default[0] if len(default) == 1 else default
-    return f"`{json.dumps(default)}`" if not isinstance(default, str) else f"`{default}`"
+    text = default if isinstance(default, str) else json.dumps(default, default=_given)
+    return f"`{text}`"
+
+
+def _given(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(exclude_none=True)
 
 
 def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:

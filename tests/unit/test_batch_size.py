@@ -1,73 +1,15 @@
-"""The search finds the largest batch and proves it; the probes are real."""
+"""Real probes on the CPU: what the program finds, and what it writes."""
 
 import json
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from scripts import find_batch_size
-from scripts.lib.batch_size.search import Outcome, fit_line, gallop, recommend
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
 
 
-def world(largest, intercept=10.0, slope=2.0):
-    """A probe of linear memory whose largest fitting size is `largest`."""
-    seen = []
-
-    def probe(size):
-        seen.append(size)
-        if size > largest:
-            return Outcome("oom", reason="too large")
-        return Outcome("ok", peak_bytes=intercept + slope * size)
-
-    return probe, seen
-
-
-@given(largest=st.integers(0, 5000), upper=st.integers(1, 4096))
-def test_gallop_is_exact_and_certified(largest, upper):
-    probe, seen = world(largest)
-    search = gallop(probe, upper)
-    assert search.largest == min(largest, upper)
-    assert search.certified
-    assert len(seen) == len(set(seen)) <= 2 * max(1, upper.bit_length()) + 1
-    assert all(1 <= size <= upper for size in seen)
-
-
-def test_a_failure_that_is_no_oom_ends_the_search():
-    search = gallop(lambda size: Outcome("failed" if size == 4 else "ok", 1.0, "boom"), 64)
-    assert search.failure.reason == "boom"
-    assert search.largest == 2
-    assert not search.certified
-
-
-@given(
-    largest=st.integers(1, 300),
-    margin=st.floats(0, 0.5),
-    intercept=st.floats(0, 100),
-    slope=st.floats(0.1, 10),
-)
-def test_the_recommended_size_fits_into_the_margin(largest, margin, intercept, slope):
-    budget = intercept + slope * (largest + 0.5)
-    search = gallop(world(largest, intercept, slope)[0], 512)
-    size = recommend(search, budget, margin)
-    assert 1 <= size <= search.largest
-    allowed = (1 - margin) * budget
-    assert intercept + slope * size <= allowed * (1 + 1e-9) or size == 1
-    if size < search.largest:
-        assert intercept + slope * (size + 1) > allowed * (1 - 1e-9)
-
-
-def test_the_line_through_exact_points_is_exact():
-    outcomes = {size: Outcome("ok", 7.0 + 3.0 * size) for size in (1, 2, 8)}
-    assert fit_line(outcomes) == pytest.approx((7.0, 3.0))
-    assert fit_line({1: Outcome("ok", 5.0)}) is None
-
-
-def find(run, tokens, tmp_path):
+def find(run, tokens, tmp_path, *options):
     output = tmp_path / "batch_size.json"
-    arguments = ["--run", str(run), "--tokens", str(tokens), "--output", str(output)]
+    arguments = ["--run", str(run), "--tokens", str(tokens), "--output", str(output), *options]
     assert find_batch_size.main(arguments) == 0
     return read_result(output, BatchSizeResult)
 
@@ -103,7 +45,10 @@ def test_a_batch_of_one_that_does_not_fit_is_an_answer(write_run, tokens, tmp_pa
     found = find(write_run(**auto(memory_budget_mib=0.05)), tokens, tmp_path)
     assert (found.status, found.batch_size) == ("oom", None)
     assert "batch size 1 does not fit" in found.reason
-    assert "MiB" in found.reason
+    assert f"{found.missing_mib:.1f} MiB are missing" in found.reason
+    more = find(write_run(**auto(memory_budget_mib=0.05 + found.missing_mib)), tokens, tmp_path)
+    less = find(write_run(**auto(memory_budget_mib=0.049 + found.missing_mib)), tokens, tmp_path)
+    assert (more.batch_size, less.batch_size) == (1, None)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["status"] == "oom"
 
 
@@ -117,3 +62,51 @@ def test_a_probe_out_of_time_has_failed_and_is_no_oom(write_run, tokens, tmp_pat
 def test_a_number_is_written_without_probing(write_run, tokens, tmp_path):
     found = find(write_run(batch_size=5), tokens, tmp_path)
     assert (found.batch_size, found.strategy, found.probes) == (5, "fixed", [])
+
+
+def test_the_guide_s_search_has_its_start_and_its_attempts(write_run, tokens, tmp_path, caplog):
+    factors = {"context_length": [{"up_to": 8, "factor": 1.0}, {"factor": 0.3}]}
+    search = {"strategy": "estimate", "upper_limit": 64, "scale_factors": factors}
+    caplog.set_level("INFO")
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert found.start == 19
+    assert [probe.batch_size for probe in found.probes] == [19, 28, 42, 63, 64]
+    assert (found.batch_size, found.certified) == (64, True)
+    assert "estimated: 19, starting with: 19" in caplog.text
+    assert "✓ Batch size 28 works for pico context_length=16" in caplog.text
+    assert "Trying larger batch size: 42..." in caplog.text
+
+
+def test_without_adjustment_the_upper_limit_is_taken(write_run, tokens, tmp_path):
+    search = {"auto_adjust_batch_size": False, "upper_limit": 32}
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert (found.batch_size, found.strategy, found.probes) == (32, "fixed", [])
+
+
+def test_repeats_knee_and_margin_are_recorded(write_run, tokens, tmp_path):
+    search = {"upper_limit": 4, "repeat": 3, "knee": True, "margin_mib": 0.5, "use": "recommended"}
+    run = write_run(**auto(batch_size_search=search, memory_budget_mib=1.5))
+    found = find(run, tokens, tmp_path)
+    assert sum(probe.batch_size == found.batch_size for probe in found.probes) == 3
+    assert [timing.batch_size for timing in found.timings] == [1, 2, 4]
+    assert found.knee_batch_size in (1, 2, 4)
+    peaks = {probe.batch_size: probe.peak_mib for probe in found.probes}
+    assert found.recommended_batch_size == 1 or peaks[found.recommended_batch_size] <= 1.0
+
+
+def test_a_budget_method_of_another_device_is_unsupported(write_run, tokens, tmp_path):
+    search = {"budget_method": "cuda"}
+    found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)
+    assert (found.status, found.batch_size) == ("unsupported", None)
+    assert "budget_method cuda is not for a cpu device" in found.reason
+
+
+def test_the_command_line_comes_before_the_run(write_run, tokens, tmp_path):
+    options = ("--strategy", "gallop", "--memory-budget-mib", "1.5")
+    found = find(write_run(**auto()), tokens, tmp_path, *options)
+    assert (found.strategy, found.budget_mib, found.settings.memory_budget_mib) == (
+        "gallop",
+        1.5,
+        1.5,
+    )
+    assert [probe.batch_size for probe in found.probes][:3] == [1, 2, 4]

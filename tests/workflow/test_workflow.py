@@ -27,10 +27,17 @@ def test_every_run_has_its_row(finished):
 def test_tables_and_figures_are_there(finished):
     results = finished.folder / "results"
     tables = {path.name for path in (results / "tables").iterdir()}
-    names = ("overview", "training", "training_by_size", "training_pivot", "training_modes")
+    names = (
+        "overview",
+        "training",
+        "training_by_size",
+        "training_pivot",
+        "training_modes",
+        "batch_size",
+    )
     assert {f"{name}.{suffix}" for name in names for suffix in ("md", "html")} <= tables
     figures = {path.name for path in (results / "figures").iterdir()}
-    assert len(figures) == 10
+    assert len(figures) == 12
     assert {path.rpartition(".")[2] for path in figures} == {"svg", "png"}
 
 

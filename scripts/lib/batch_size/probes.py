@@ -5,75 +5,92 @@ probes twice. The processes are forked from a server that has imported torch and
 done nothing with them: no CUDA context and no OpenMP region exists before the fork.
 """
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
+from scripts.lib.batch_size import child
+from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
+from scripts.lib.batch_size.child import Description, Task
 from scripts.lib.batch_size.search import Outcome
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.devices.record import DeviceRecord, device_record
 
-log = logging.getLogger(__name__)
 PRELOAD = [
     "torch",
+    "torch._dynamo",
     "transformers.models.llama.modeling_llama",
-    "scripts.lib.training.measure",
+    "transformers.generation",
+    "scripts.lib.batch_size.budgets",
+    "scripts.lib.batch_size.workloads",
 ]
+# The first process waits for the imports of the server.
+START_SECONDS = 600
 
 
 class ProbeServer:
-    """Forks a process a probe. `seconds` holds how long each probe took."""
+    """Forks a process a probe. `seconds` holds how long each probe took, in order.
 
-    def __init__(self, run: TrainingRun, tokens: str | Path, device: str):
-        """Prepare for probes of `run` on `device`, `cpu` or `cuda`."""
-        self.run, self.tokens, self.device = run, str(tokens), device
-        self.seconds: dict[int, float] = {}
+    A Python process has one server: for `budget_method: rlimit` the first task must ask for it.
+    """
+
+    def __init__(self, task: Task, exercise: Callable[..., Outcome] = child.exercise):
+        """Prepare for probes of a task; `exercise` is what each process does."""
+        self.task, self._exercise = task, exercise
+        self.seconds: list[float] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
 
-    def describe(self) -> tuple[DeviceRecord, float, str]:
-        """Device, memory budget in bytes, and why the run is unsupported (or an empty text).
+    def describe(self) -> Description:
+        """Describe the device.
 
         Asked of a process of its own: a CUDA context here would take memory from the probes.
         Raises RuntimeError if that process fails.
         """
-        answer = self._call(_describe, self.run, self.device)
-        if isinstance(answer, Outcome):
-            raise RuntimeError(f"the device cannot be described: {answer.reason}")
-        return answer
+        return self._ask(child.describe, self.task, timeout_s=START_SECONDS)
 
-    def probe(self, batch_size: int, timeout_s: float | None = None) -> Outcome:
-        """Exercise the run at one batch size; after `timeout_s` seconds it has failed."""
-        log.info("Trying batch size %d", batch_size)
+    def probe(self, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
+        """Exercise the run at one batch size; a process that takes too long has failed."""
         start = time.perf_counter()
-        outcome = self._call(
-            _exercise, self.run, batch_size, self.tokens, self.device, timeout_s=timeout_s
-        )
-        self.seconds[batch_size] = time.perf_counter() - start
-        log.info(
-            "Batch size %d %s (%.2f s)%s",
-            batch_size,
-            {"ok": "works", "oom": "is out of memory", "failed": "failed"}[outcome.outcome],
-            self.seconds[batch_size],
-            f": {outcome.reason}" if outcome.reason else "",
-        )
+        outcome = self.measure(batch_size, budget_bytes, budget_method)
+        self.seconds.append(time.perf_counter() - start)
         return outcome
 
-    def _call(self, function: Callable, *arguments: Any, timeout_s: float | None = None) -> Any:
+    def measure(self, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
+        """Do the same as `probe`, without counting it as one of the search."""
+        return self._call(
+            self._exercise,
+            self.task,
+            batch_size,
+            budget_bytes,
+            budget_method,
+            timeout_s=self.task.settings.probe_timeout_s,
+        )
+
+    def throughput(self, batch_size: int) -> float:
+        """Samples per second at a batch size. Raises RuntimeError if the process fails."""
+        timeout_s = self.task.settings.probe_timeout_s
+        return self._ask(child.throughput, self.task, batch_size, timeout_s=timeout_s)
+
+    def _ask(self, function: Callable, *arguments: Any, timeout_s: float) -> Any:
+        answer = self._call(function, *arguments, timeout_s=timeout_s)
+        if isinstance(answer, Outcome):
+            raise RuntimeError(f"{function.__name__} failed: {answer.reason}")
+        return answer
+
+    def _call(self, function: Callable, *arguments: Any, timeout_s: float) -> Any:
         """Return what `function` returns in a new process, or the Outcome of its violent end."""
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_in_child, args=(sender, function, *arguments), daemon=True
         )
-        process.start()
+        pinned = self.task.settings.budget_method == "rlimit"
+        with _environment(PINNED_ALLOCATOR if pinned else {}):
+            process.start()
         sender.close()
         if not wait([receiver, process.sentinel], timeout=timeout_s):
             process.kill()
@@ -91,44 +108,27 @@ class ProbeServer:
         return Outcome("failed", reason=f"the process ended with exit code {process.exitcode}")
 
 
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the block, in which the server of all probes may start."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _in_child(sender: Connection, function: Callable, *arguments: Any) -> None:
     _end_with_parent()
     sender.send(function(*arguments))
     sender.close()
     # Nothing to clean up, and torch's own teardown takes longer than a probe.
     os._exit(0)
-
-
-def _describe(run: TrainingRun, device: str) -> tuple[DeviceRecord, float, str]:
-    from scripts.lib.training.measure import budget_bytes, torch_device
-    from scripts.lib.training.step import unsupported_reason
-
-    target = torch_device(device)
-    return device_record(target), budget_bytes(run, target), unsupported_reason(run, target)
-
-
-def _exercise(run: TrainingRun, batch_size: int, tokens: str, device: str) -> Outcome:
-    import torch
-
-    from scripts.lib.training.measure import budget_bytes, classify, exercise, prepare, torch_device
-    from scripts.lib.training.memory import LiveStorage
-
-    target = torch_device(device)
-    try:
-        prepare(run, target)
-        if target.type == "cuda":
-            exercise(run, batch_size, tokens, target)
-            if torch.cuda.memory_stats(target)["num_alloc_retries"]:
-                # The allocator had to empty its cache to get through: too close to rely on.
-                return Outcome("oom", reason="the allocator had to retry")
-            return Outcome("ok", torch.cuda.max_memory_reserved(target))
-        with LiveStorage(budget_bytes(run, target)) as storage:
-            exercise(run, batch_size, tokens, target)
-        return Outcome("ok", storage.peak_bytes)
-    except Exception as error:
-        outcome = "oom" if classify(error) == "oom" else "failed"
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(outcome, reason=text[:500])
 
 
 def _end_with_parent() -> None:

@@ -1,7 +1,8 @@
 """Search for the largest batch size that fits, with a certificate.
 
-Pure: a search sees only `probe(batch_size) -> Outcome`. It assumes that a size above one that
-fails fails, too.
+Pure: a search sees only `probe(batch_size) -> Outcome`, no torch and no process. It assumes that a
+size above one that does not fit does not fit, either, and never probes such a size. The
+strategies, which choose the next size, are in `strategies` and `guided`.
 """
 
 from collections.abc import Callable
@@ -22,88 +23,126 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A probe of one batch size, in the order in which they took place."""
+
+    batch_size: int
+    outcome: Outcome
+
+
+Probe = Callable[[int], Outcome]
+
+
 @dataclass
 class Search:
-    """State and record of a search.
+    """State and record of a search between two limits.
 
-    `largest` is the largest size known to fit (0: none), `failing` the smallest known not to fit.
+    `largest` is the largest size known to fit, or `lower_limit - 1` before there is one; `failing`
+    the smallest known not to fit, or `upper_limit + 1`. The search is over where they meet.
+    Raises ValueError for limits that leave no size.
     """
 
-    probe: Callable[[int], Outcome]
+    probe: Probe
     upper_limit: int
-    largest: int = 0
-    failing: int | None = None
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    lower_limit: int = 1
+    budget_bytes: float | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    largest: int = field(init=False)
+    failing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing known."""
+        if not 1 <= self.lower_limit <= self.upper_limit:
+            raise ValueError(f"no batch size from {self.lower_limit} to {self.upper_limit}")
+        self.largest, self.failing = self.lower_limit - 1, self.upper_limit + 1
+
+    @property
+    def found(self) -> int | None:
+        """The largest size that is known to fit; None where none is."""
+        return self.largest if self.largest >= self.lower_limit else None
+
+    @property
+    def has_failing(self) -> bool:
+        """Whether a size within the limits is known not to fit."""
+        return self.failing <= self.upper_limit
 
     @property
     def certified(self) -> bool:
-        """Whether `largest` fits and one more fails or is above the upper limit."""
-        return self.largest == self.upper_limit or self.failing == self.largest + 1
+        """Whether `largest` fits, and one more does not or is above the upper limit.
+
+        Also where nothing fits: then the lower limit itself was probed and did not.
+        """
+        return self.failing == self.largest + 1
 
     @property
-    def failure(self) -> Outcome | None:
-        """The outcome that ended the search early, if one did."""
-        return next((o for o in self.outcomes.values() if o.outcome == "failed"), None)
+    def failure(self) -> Attempt | None:
+        """The attempt that ended the search early, if one did."""
+        return next((a for a in self.attempts if a.outcome.outcome == "failed"), None)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to probe."""
         return self.certified or self.failure is not None
 
+    @property
+    def peaks(self) -> list[tuple[int, float]]:
+        """Sizes below `failing` that fit and their largest peaks in bytes, in rising order."""
+        found: dict[int, float] = {}
+        for attempt in self.attempts:
+            peak = attempt.outcome.peak_bytes
+            if attempt.outcome.outcome == "ok" and peak is not None:
+                found[attempt.batch_size] = max(peak, found.get(attempt.batch_size, 0))
+        return sorted((size, peak) for size, peak in found.items() if size < self.failing)
+
     def attempt(self, batch_size: int) -> bool:
-        """Probe one size and record it; returns whether it fits."""
-        outcome = self.outcomes[batch_size] = self.probe(batch_size)
-        if outcome.outcome == "ok":
-            self.largest = max(self.largest, batch_size)
-        elif outcome.outcome == "oom":
-            self.failing = min(self.failing or batch_size, batch_size)
-        return outcome.outcome == "ok"
+        """Probe a size of which nothing is known and record it; returns whether it fits.
+
+        Raises ValueError for a size that is outside the limits or whose outcome is known.
+        """
+        if not self.largest < batch_size < self.failing:
+            raise ValueError(f"{batch_size} is not between {self.largest} and {self.failing}")
+        outcome = self._record(batch_size)
+        if outcome == "ok":
+            self.largest = batch_size
+        elif outcome == "oom":
+            self.failing = batch_size
+        return outcome == "ok"
+
+    def repeat(self, batch_size: int) -> bool:
+        """Probe a size that fitted once more; when it fails now, what is known shrinks to below."""
+        outcome = self._record(batch_size)
+        if outcome == "oom":
+            self.failing = batch_size
+            self.largest = max((size for size, _ in self.peaks), default=self.lower_limit - 1)
+        return outcome == "ok"
+
+    def times_fitted(self, batch_size: int) -> int:
+        """How many probes of this size succeeded."""
+        return sum(a.batch_size == batch_size and a.outcome.outcome == "ok" for a in self.attempts)
+
+    def _record(self, batch_size: int) -> str:
+        outcome = self.probe(batch_size)
+        self.attempts.append(Attempt(batch_size, outcome))
+        return outcome.outcome
 
 
-def gallop(probe: Callable[[int], Outcome], upper_limit: int) -> Search:
-    """Double the batch size from 1 until it fails or reaches `upper_limit`, then bisect.
+# Chooses the next size to probe, between `largest` and `failing`; None gives up.
+Strategy = Callable[[Search], int | None]
 
-    At most about 2 log2(largest) probes. Ends certified, or at a probe that failed otherwise.
+
+def find_largest(search: Search, strategy: Strategy, repeat: int = 1) -> Search:
+    """Probe until the search is finished, or the strategy gives up; returns the search.
+
+    With `repeat` the size found is probed until it succeeded that often: memory that differs from
+    probe to probe lets a size through by luck. A failure among them takes the search further down.
     """
-    search = Search(probe, upper_limit)
-    batch_size = 1
     while not search.finished:
-        fits = search.attempt(batch_size)
-        if search.failing is not None:
-            batch_size = (search.largest + search.failing) // 2
-        elif fits:
-            batch_size = min(2 * batch_size, upper_limit)
+        size = strategy(search)
+        if size is None:
+            return search
+        search.attempt(size)
+    while search.found and not search.failure and search.times_fitted(search.largest) < repeat:
+        if not search.repeat(search.largest):
+            return find_largest(search, strategy, repeat)
     return search
-
-
-STRATEGIES: dict[str, Callable[[Callable[[int], Outcome], int], Search]] = {"gallop": gallop}
-
-
-def fit_line(outcomes: dict[int, Outcome]) -> tuple[float, float] | None:
-    """Least-squares line of peak bytes over batch size: intercept, slope; None below two points."""
-    points = [(size, o.peak_bytes) for size, o in outcomes.items() if o.peak_bytes is not None]
-    if len(points) < 2:
-        return None
-    mean_x = sum(x for x, _ in points) / len(points)
-    mean_y = sum(y for _, y in points) / len(points)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points)
-    slope /= sum((x - mean_x) ** 2 for x, _ in points)
-    return mean_y - slope * mean_x, slope
-
-
-def recommend(search: Search, budget_bytes: float, margin: float) -> int:
-    """Largest size up to `search.largest` whose peak stays within (1 - margin) of the budget.
-
-    Measured peaks decide where there are some; between them the line through the successes.
-    Never below 1: where even one sample needs the margin, one is the answer.
-    """
-    allowed = (1 - margin) * budget_bytes
-    sizes = [size for size, o in search.outcomes.items() if o.outcome == "ok"]
-    within = [size for size in sizes if search.outcomes[size].peak_bytes <= allowed]
-    above = [size for size in sizes if search.outcomes[size].peak_bytes > allowed]
-    low = max(within, default=1)
-    high = min((size for size in above if size > low), default=search.largest + 1) - 1
-    line = fit_line(search.outcomes)
-    if line and line[1] > 0:
-        low = max(low, min(high, int((allowed - line[0]) / line[1])))
-    return min(low, search.largest)

@@ -9,7 +9,7 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when the number that the search returns changes its meaning.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
 
 class Probe(StrictModel):
@@ -23,30 +23,72 @@ class Probe(StrictModel):
 
 
 class MemoryModel(StrictModel):
-    """Least-squares line through the successful probes: intercept + slope x batch size."""
+    """A line of peak memory: intercept + slope x batch size."""
 
     intercept_mib: float
     slope_mib: float
+
+
+class Neighbour(StrictModel):
+    """The line of another run from which a search began."""
+
+    run: str
+    line: MemoryModel = Field(description="Already scaled to this run.")
+
+
+class Timing(StrictModel):
+    """Throughput of the worst case at one batch size, timed in a process of its own."""
+
+    batch_size: int
+    samples_per_s: float
 
 
 class BatchSizeResult(Result):
     """Largest batch size that survives the run's worst case.
 
     `certified`: it works, and one more fails or is above `upper_limit`. With `status: oom` not
-    even a batch of 1 fits, and the reason says how much memory was missing.
+    even the lower limit fits, and the reason says how much memory was missing.
     """
 
     settings: TrainingRun
     batch_size: int | None
     recommended_batch_size: int | None = Field(
-        None, description="Largest size that fits in (1 - margin) of the budget."
+        None,
+        description="Largest size that leaves the margin of the budget free: probed with "
+        "`use: recommended`, else by the line of memory.",
+    )
+    knee_batch_size: int | None = Field(
+        None, description="Smallest size within 5 % of the best samples/s, where it was asked for."
+    )
+    missing_mib: float | None = Field(
+        None, description="Memory that the lower limit lacks, where it does not fit."
     )
     certified: bool = False
+    lower_limit: int = 1
     upper_limit: int
     strategy: str
-    probes: list[Probe] = Field(default_factory=list)
-    memory_model: MemoryModel | None = None
+    start: int | None = Field(None, description="Where `strategy: estimate` began.")
+    neighbour: Neighbour | None = None
+    probes: list[Probe] = Field(default_factory=list, description="In order.")
+    memory_model: MemoryModel | None = Field(
+        None,
+        description="Least-squares line through the successful probes; with one success, the "
+        "neighbour's slope through it.",
+    )
+    timings: list[Timing] = Field(default_factory=list)
     budget_mib: float | None = None
     budget_method: str = Field("", description="How the budget was imposed.")
     margin: float = 0
+    margin_mib: float | None = Field(None, description="Takes the place of `margin`.")
+    ranks: int = Field(1, description="Processes that probed together.")
     worst_case: dict[str, int | str] = Field(default_factory=dict)
+
+    @property
+    def ooms(self) -> int:
+        """How many probes ran out of memory."""
+        return sum(probe.outcome == "oom" for probe in self.probes)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that all probes took together."""
+        return sum(probe.seconds for probe in self.probes)

@@ -1,5 +1,6 @@
 """Collect results into tables: every expected run has its row, or is named as missing."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,24 @@ class Batch(StrictModel):
     batch: int = Field(ge=0)
     kind: Literal[tuple(RESULT_MODELS)]
     runs: list[Annotated[str, Field(pattern=f"^{RUN_PATTERN}$")]] = Field(min_length=1)
+
+
+def batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
+    """Batch files below a folder of results: of `sweeps`, each NAME:BATCHES, or all.
+
+    Raises InputError for sweeps that are not of this form.
+    """
+    if sweeps is None:
+        found = [f for f in (folder / "batches").glob("*/*.json") if f.stem.isdigit()]
+        return sorted(found, key=lambda file: (file.parent.name, int(file.stem)))
+    if wrong := [sweep for sweep in sweeps if not re.fullmatch(r"[\w.-]+:\d{1,6}", sweep)]:
+        raise InputError(f"--sweeps: must be NAME:BATCHES, e.g. modes:1, got {wrong[0]!r}")
+    counted = (sweep.rpartition(":") for sweep in sweeps)
+    return [
+        folder / "batches" / name / f"{batch}.json"
+        for name, _, count in counted
+        for batch in range(int(count))
+    ]
 
 
 def read_batch(path: str | Path) -> Batch:

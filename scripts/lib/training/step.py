@@ -47,6 +47,12 @@ def build_model(run: TrainingRun, device: torch.device) -> PreTrainedModel:
     return model.to(device).train(not run.forward_only)
 
 
+def autocast_of(run: TrainingRun, device: torch.device) -> AbstractContextManager:
+    """Return torch's autocast for a mixed precision, or a context without effect."""
+    dtype = _AUTOCAST.get(run.precision)
+    return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+
+
 class Step:
     """The parts of one step, to be called in order: `forward`, `backward`, `optimize`.
 
@@ -92,7 +98,7 @@ class Step:
         """Compute logits without gradients (`mode: forward`), or the next-token loss."""
         ids = self.batches[self._next]
         self._next = (self._next + 1) % len(self.batches)
-        with self._autocast():
+        with autocast_of(self.run, self.device):
             if self.run.forward_only:
                 with torch.no_grad():
                     self._callable(input_ids=ids)
@@ -121,10 +127,6 @@ class Step:
         if self.optimizer is not None:
             self.optimize()
         self.zero_grad()
-
-    def _autocast(self) -> AbstractContextManager:
-        dtype = _AUTOCAST.get(self.run.precision)
-        return torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
 
 
 def unsupported_reason(run: TrainingRun, device: torch.device) -> str:

@@ -1,0 +1,114 @@
+"""What the process of a probe does; it does it once and ends."""
+
+import gc
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from scripts.lib.batch_size.search import Outcome
+from scripts.lib.config.batch_size import BatchSizeSearch
+from scripts.lib.config.training import TrainingRun
+from scripts.lib.devices.record import DeviceRecord, device_record
+
+# Timed repetitions of the workload: at least so many, and for at least so long.
+MIN_REPETITIONS = 3
+MIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is probed: a run with its token file on a `cpu` or `cuda` device."""
+
+    run: TrainingRun
+    tokens: str
+    device: str
+
+    @property
+    def settings(self) -> BatchSizeSearch:
+        """How the batch size is searched for."""
+        return self.run.batch_size_search or BatchSizeSearch()
+
+
+@dataclass(frozen=True)
+class Description:
+    """The device of a task, its budget in bytes and the method that imposes it.
+
+    `unsupported` says why the device cannot do what the run asks for, or is empty.
+    """
+
+    device: DeviceRecord
+    budget_bytes: float
+    budget_method: str
+    unsupported: str
+
+
+def describe(task: Task) -> Description:
+    """Describe the device of a task."""
+    from scripts.lib.batch_size.budgets import resolve_method
+    from scripts.lib.training.measure import budget_bytes, torch_device
+    from scripts.lib.training.step import unsupported_reason
+
+    run, target = task.run, torch_device(task.device)
+    method, reason = resolve_method(
+        task.settings.budget_method, target.type, run.memory_budget_mib is not None
+    )
+    return Description(
+        device_record(target),
+        budget_bytes(run, target),
+        method,
+        reason or unsupported_reason(run, target),
+    )
+
+
+def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
+    """Go through the workload of a task at one batch size within a budget."""
+    from scripts.lib.batch_size.budgets import TooClose, budget_of
+    from scripts.lib.training.measure import classify, torch_device
+
+    try:
+        target = torch_device(task.device)
+        if budget_method == "rlimit":
+            # What the first pass leaves behind (late imports, Python's arenas) differs from start
+            # to start, and would decide which batch fits.
+            _workload(task, 1)
+            gc.collect()
+        with budget_of(budget_method, budget_bytes, target) as peak_bytes:
+            _workload(task, batch_size)
+            peak = peak_bytes()
+        return Outcome("ok", peak)
+    except Exception as error:
+        out_of_memory = isinstance(error, TooClose) or classify(error) == "oom"
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome("oom" if out_of_memory else "failed", reason=text[:500])
+
+
+def throughput(task: Task, batch_size: int) -> float:
+    """Samples per second of the workload at a batch size that fits, the median of repetitions."""
+    from scripts.lib.training.measure import torch_device
+    from scripts.lib.training.timing import clock_of
+
+    once = _workload(task, batch_size)
+    clock = clock_of(torch_device(task.device))
+    clock.synchronize()
+    times: list[float] = []
+    while len(times) < MIN_REPETITIONS or sum(times) < MIN_SECONDS:
+        start = time.perf_counter()
+        once()
+        clock.synchronize()
+        times.append(time.perf_counter() - start)
+    return batch_size / median(times)
+
+
+def _workload(task: Task, batch_size: int) -> Any:
+    import torch
+
+    from scripts.lib.batch_size.workloads import WORKLOADS
+    from scripts.lib.training.measure import torch_device
+
+    # Each thread has a stack, which counts towards a limit of the system.
+    num_threads = 1 if task.settings.budget_method == "rlimit" else task.run.num_threads
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    workload = WORKLOADS[task.settings.workload]
+    return workload(task.run, batch_size, task.tokens, torch_device(task.device))
