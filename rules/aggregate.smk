@@ -73,7 +73,7 @@ rule batch_sizes:
     """Table and figure of the searches for the largest batch."""
     input:
         batch_sizes_of_all,
-        batch_files_of_all,
+        batch_files_with_search,
     output:
         report(
             "results/tables/batch_size.html",
@@ -95,7 +95,7 @@ rule batch_sizes:
         "../envs/sweepmake.yaml"
     params:
         version=PRESENTATION_VERSION,
-        sweeps=batch_counts,
+        sweeps=batch_counts_with_search,
     shell:
         "python -m scripts.present_batch_sizes --results-dir results --sweeps {params.sweeps:q}"
         " --output-dir results &> {log:q}"

@@ -53,7 +53,12 @@ def measurement_version(wildcards):
 
 
 def settings_of(wildcards):
-    return json.loads(run_of(wildcards).settings)
+    return settings_of_run(run_of(wildcards).id)
+
+
+@cache
+def settings_of_run(run):
+    return json.loads(SWEEPS.runs[run].settings)
 
 
 def tokens_of(wildcards):
@@ -130,7 +135,7 @@ def results_of_batch(wildcards):
 
 
 def searches_batch_size(run):
-    return json.loads(SWEEPS.runs[run].settings).get("batch_size") == "auto"
+    return settings_of_run(run).get("batch_size") == "auto"
 
 
 def batch_sizes_of_all(wildcards=None):
@@ -140,9 +145,22 @@ def batch_sizes_of_all(wildcards=None):
     ]
 
 
-def batch_files_of_all(wildcards):
-    """The lists of runs of all batches."""
-    return [path.removesuffix("csv") + "json" for path in tables_of_batches(wildcards)]
+def sweeps_with_search(wildcards=None):
+    """The sweeps in which a run asks for its largest batch."""
+    return [sweep for sweep, runs in SWEEPS.sweeps.items() if any(map(searches_batch_size, runs))]
+
+
+def batch_files_with_search(wildcards):
+    """The lists of runs of these sweeps."""
+    return [
+        f"results/batches/{sweep}/{batch}.json"
+        for sweep in sweeps_with_search()
+        for batch in range(len(batches_of(sweep)))
+    ]
+
+
+def batch_counts_with_search(wildcards):
+    return [f"{sweep}:{len(batches_of(sweep))}" for sweep in sweeps_with_search()]
 
 
 def tables_of_batches(wildcards):
@@ -176,7 +194,7 @@ def kinds():
 def compares_modes():
     """Whether the configuration has training runs both with and without a backward pass."""
     modes = {
-        json.loads(run.settings)["mode"] == "forward"
+        settings_of_run(run.id)["mode"] == "forward"
         for run in SWEEPS.runs.values()
         if run.kind == "training"
     }
