@@ -101,7 +101,7 @@ def test_the_environment_is_restored(monkeypatch):
 
 
 def test_a_free_gpu_does_not_wait_behind_cpu_measurements(monkeypatch):
-    spans = run_jobs([("cpu", 1, 1.5), ("cpu", 1, 1.5), ("cuda", 1, 0.1)], monkeypatch, "0")
+    spans = run_jobs([("cpu", 1, 4), ("cpu", 1, 4), ("cuda", 1, 0.1)], monkeypatch, "0")
     gpu = next(span for span in spans if span["names"] == ["0"])
     assert sum(span["end"] < gpu["start"] for span in spans) == 0
 
