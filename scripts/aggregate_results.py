@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.program import add_results_options, new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.aggregate_results", __doc__)
-    parser.add_argument("--results-dir", required=True, help="folder with the results")
-    parser.add_argument(
-        "--sweeps",
-        nargs="+",
-        metavar="NAME:BATCHES",
-        help="sweeps to take and their numbers of batches; all batch files found unless given",
-    )
+    add_results_options(parser)
     parser.add_argument("--output", help="Markdown file with all tables")
     parser.add_argument("--csv", help="CSV file, one row a run")
     parser.add_argument("--parquet", help="Parquet file with the same rows")

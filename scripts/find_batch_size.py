@@ -34,6 +34,7 @@ from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.config import load_run
 from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
 from scripts.lib.config.training import TrainingRun
+from scripts.lib.devices.record import HOST_SHARE
 from scripts.lib.devices.slots import claim, visible_gpus
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
@@ -48,11 +49,9 @@ from scripts.lib.results.batch_size import (
 from scripts.lib.results.files import write_text
 from scripts.lib.schema.errors import InputError
 from scripts.lib.tokens import check_tokens
+from scripts.lib.units import MIB
 
 log = logging.getLogger(__name__)
-MIB = 1 << 20
-# Part of the device's memory that may be taken to see how much a budget lacks.
-HOST_SHARE = 0.8
 
 
 def main(argv: Sequence[str] | None = None) -> int:

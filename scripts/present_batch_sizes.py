@@ -10,19 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.program import add_results_options, new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.present_batch_sizes", __doc__)
-    parser.add_argument("--results-dir", required=True, help="folder with the results")
-    parser.add_argument(
-        "--sweeps",
-        nargs="+",
-        metavar="NAME:BATCHES",
-        help="sweeps to take and their numbers of batches; all batch files found unless given",
-    )
+    add_results_options(parser)
     parser.add_argument(
         "--output-dir", required=True, help="folder whose tables/ and figures/ are written to"
     )

@@ -56,6 +56,17 @@ def new_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_results_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--results-dir` and `--sweeps`, which say whose results a program reads."""
+    parser.add_argument("--results-dir", required=True, help="folder with the results")
+    parser.add_argument(
+        "--sweeps",
+        nargs="+",
+        metavar="NAME:BATCHES",
+        help="sweeps to take and their numbers of batches; all batch files found unless given",
+    )
+
+
 def _terminate(number: int, frame: Any) -> None:
     # Unwind, so that temporary files are removed and child processes ended.
     raise SystemExit(128 + number)

@@ -13,9 +13,9 @@ import psutil
 
 from scripts.lib.devices.record import DeviceRecord, cpu_model
 from scripts.lib.results.result import Provenance
+from scripts.lib.units import MIB
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "snakemake", "triton", "flash-attn")
-MIB = 1 << 20
 
 
 def now() -> str:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.units import MIB
 
 log = logging.getLogger(__name__)
-MIB = 1 << 20
 
 
 def narrated(probe: Callable[[int], Outcome], label: str) -> Callable[[int], Outcome]:

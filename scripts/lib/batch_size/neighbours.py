@@ -15,8 +15,7 @@ from scripts.lib.config.training import TrainingRun
 from scripts.lib.results.batch_size import BatchSizeResult, MemoryModel, Neighbour
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.errors import InputError
-
-MIB = 1 << 20
+from scripts.lib.units import MIB
 
 # Settings that must agree for two runs to have nearly the same line; the context length scales it.
 FAMILY = (

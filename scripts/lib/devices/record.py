@@ -11,7 +11,10 @@ from typing import Any
 
 import psutil
 
-MIB = 1 << 20
+from scripts.lib.units import MIB
+
+# Part of the host's memory that a run may take where no budget is set.
+HOST_SHARE = 0.8
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,27 @@ import torch
 
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.peaks import peak_tflops
-from scripts.lib.devices.record import device_record, device_state, host_memory_bytes
+from scripts.lib.devices.record import (
+    HOST_SHARE,
+    device_record,
+    device_state,
+    host_memory_bytes,
+)
 from scripts.lib.progress import progress
 from scripts.lib.results.training import TrainingMetrics
 from scripts.lib.schema.errors import InputError
 from scripts.lib.statistics import summarize
 from scripts.lib.training.flops import flops_per_step
-from scripts.lib.training.memory import MIB, LiveStorage, is_out_of_memory
+from scripts.lib.training.memory import LiveStorage, is_out_of_memory
 from scripts.lib.training.step import Step, is_unsupported, unsupported_reason
 from scripts.lib.training.timing import clock_of, time_trials
+from scripts.lib.units import MIB
 
 log = logging.getLogger(__name__)
 
 # Above this coefficient of variation a figure deserves a second look.
 NOISY_CV = 0.1
-# Part of the host's memory that a run may take where no budget is set, and that no run exceeds.
-HOST_SHARE = 0.8
+# Part of the host's memory that no run exceeds.
 HOST_LIMIT = 0.95
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-MIB = 1 << 20
+from scripts.lib.units import MIB
 
 
 class LiveStorage(TorchDispatchMode):
