@@ -22,7 +22,7 @@ def normal(package: str) -> str:
 def main() -> None:
     """Write both files."""
     direct = requirements("requirements.txt") + requirements("requirements-dev.txt")
-    named = {normal(line.split("==")[0]) for line in direct} | NOT_PINNED
+    named = {normal(re.split(r"==|\[", line)[0]) for line in direct} | NOT_PINNED
     brought = sorted(
         f"{normal(found.name)}=={found.version.split('+')[0]}"
         for found in metadata.distributions()
