@@ -14,6 +14,7 @@ from snakemake.utils import min_version
 from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.inputs import check_inputs
+from scripts.lib.slurm_polling import guard_polling
 from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
 from scripts.lib.workflow_progress import start_progress
 
@@ -53,6 +54,7 @@ onstart:
         try:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
+            guard_polling()
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)

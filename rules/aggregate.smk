@@ -14,6 +14,7 @@ rule collect_batch:
         "results/batches/{sweep}/{batch}.csv",
     log:
         "logs/collect_batch/{sweep}/{batch}.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     shell:
@@ -36,6 +37,7 @@ rule aggregate:
         overview="results/overview.json",
     log:
         "logs/aggregate.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -60,6 +62,7 @@ rule overview_table:
         "results/tables/overview.md",
     log:
         "logs/tables/overview.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -91,6 +94,7 @@ rule batch_sizes:
         "results/figures/batch_size.png",
     log:
         "logs/batch_sizes.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -133,6 +137,7 @@ rule training_tables:
         expand("results/tables/{name}.md", name=TRAINING_TABLES),
     log:
         "logs/tables/training.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -157,6 +162,7 @@ rule training_modes_table:
         "results/tables/training_modes.md",
     log:
         "logs/tables/training_modes.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -204,6 +210,7 @@ rule training_figures:
         expand("results/figures/{name}.png", name=TRAINING_FIGURES),
     log:
         "logs/figures/training.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:

@@ -19,6 +19,7 @@ rule find_batch_size:
         "../envs/sweepmake.yaml"
     threads: threads_of
     resources:
+        **PLACEMENT,
         gpu=gpu_of,
     params:
         settings=run_json,

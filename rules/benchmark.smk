@@ -20,6 +20,7 @@ rule benchmark:
         "../envs/sweepmake.yaml"
     threads: threads_of
     resources:
+        **PLACEMENT,
         gpu=gpu_of,
     params:
         settings=run_json,

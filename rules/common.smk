@@ -77,15 +77,44 @@ def batch_size_of(wildcards):
 
 
 def gpu_of(wildcards):
-    """GPUs of a measuring job; `auto` asks for one where this machine has any."""
+    """GPUs of a measuring job; `auto` asks for one where its jobs would find any."""
     device = settings_of(wildcards).get("device")
     return int(device == "cuda" or (device == "auto" and has_gpu()))
 
 
 @cache
 def has_gpu():
-    """Whether a job here would find a GPU; asked once, and only where a run leaves it open."""
-    return bool(visible_gpus())
+    """Whether jobs find a GPU, here or on the cluster; asked only where a run leaves it open."""
+    return bool(visible_gpus()) if workflow.local_exec else site("gpu_partition") is not None
+
+
+def default_resource(name):
+    """What the profile or the command line gives as a default resource; None without."""
+    found = workflow.resource_settings.default_resources.get(name)
+    return found and found.raw
+
+
+def site(name):
+    """What the profile says of its cluster."""
+    return default_resource(f"site_{name}")
+
+
+def by_device(resource, of_gpus):
+    """A resource of jobs with GPUs as the profile says of its cluster, its default for others."""
+    return lambda wildcards: (
+        site(of_gpus) if gpu_of(wildcards) else default_resource(resource)
+    )
+
+
+# What Slurm is asked for besides `gpu`, time and memory; nothing on a workstation. Packed jobs take
+# their turns at the one `gpu_slot`: side by side on a device they would disturb one another.
+PLACEMENT = {
+    "nodes": 1,
+    "gpu_slot": 1,
+    "slurm_partition": by_device("slurm_partition", "gpu_partition"),
+    "gpu_model": by_device("gpu_model", "gpu_model"),
+    "constraint": by_device("constraint", "gpu_constraint"),
+}
 
 
 def refuse_missing_gpus(workflow):
@@ -103,7 +132,10 @@ def refuse_missing_gpus(workflow):
 
 def threads_of(wildcards):
     """All cores for a measurement on the CPU, so that nothing runs beside it."""
-    return 1 if gpu_of(wildcards) else workflow.cores
+    gpus = gpu_of(wildcards)
+    if workflow.local_exec:
+        return 1 if gpus else workflow.cores
+    return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)
 
 
 def batch_json(wildcards):

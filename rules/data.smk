@@ -10,6 +10,7 @@ rule prepare_tokens:
         "results/data/tokens-{vocab}.npy",
     log:
         "logs/prepare_tokens/{vocab}.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     shell:

@@ -50,11 +50,12 @@ def visible_gpus() -> list[str]:
 def claim(device: str, count: int = 1) -> Iterator[str]:
     """Hold `count` GPUs, or the CPU, for the time of the block and yield `cuda` or `cpu`.
 
-    `device` is `auto`, `cpu` or `cuda`. For GPUs `CUDA_VISIBLE_DEVICES` names the held ones, so
+    `device` is `auto`, `cpu` or `cuda`; `auto` takes the CPU where no driver is, whatever devices
+    the environment promises. For GPUs `CUDA_VISIBLE_DEVICES` names the held ones, so
     enter the block before torch is imported. Raises InputError when `cuda` is asked for and fewer
     than `count` GPUs are there.
     """
-    gpus = visible_gpus() if device != "cpu" else []
+    gpus = visible_gpus() if device == "cuda" or (device == "auto" and _has_driver()) else []
     if device == "cuda" and len(gpus) < count:
         raise InputError(f"device: cuda needs {count} GPU(s), but this process sees {len(gpus)}")
     with ExitStack() as held:
@@ -68,6 +69,11 @@ def claim(device: str, count: int = 1) -> Iterator[str]:
             yield "cuda"
         finally:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+
+
+def _has_driver() -> bool:
+    """Whether a GPU driver is on this machine: NVIDIA's, its like in WSL, or AMD's."""
+    return any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
 
 
 def _lock(names: Sequence[str], count: int, held: ExitStack) -> list[str]:

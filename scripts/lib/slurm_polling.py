@@ -1,0 +1,92 @@
+"""Keep a workflow alive through an outage of the Slurm controller.
+
+Two defects of snakemake-executor-plugin-slurm are worked around, found in 2.8.0: a round in which
+every status query fails drops all active jobs, after which the workflow waits for ever; and the
+time between rounds grows to 180 s without an option to limit it. Versions that were not looked at
+are left as they are, with a line that says so.
+"""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from importlib import metadata
+from typing import Any
+
+from scripts.lib.schema.errors import InputError
+
+log = logging.getLogger("snakemake.logging")
+
+PLUGIN = "snakemake-executor-plugin-slurm"
+LOOKED_AT = ("2.8.",)
+LONGEST_WAIT_SECONDS = 20.0
+
+
+def guard_polling() -> None:
+    """Wrap the plugin's check of active jobs, where the plugin is loaded and its version known.
+
+    `SWEEPMAKE_SLURM_POLL_SECONDS` sets the longest time between two rounds, 20 s without it.
+    Raises InputError when it is no positive number.
+    """
+    plugin = sys.modules.get(PLUGIN.replace("-", "_"))
+    if plugin is None or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
+        return
+    version = metadata.version(PLUGIN)
+    if not version.startswith(LOOKED_AT):
+        log.warning(
+            "%s %s is newer than what sweepmake guards against controller outages", PLUGIN, version
+        )
+        return
+    longest_wait = _longest_wait()
+    check = plugin.Executor.check_active_jobs
+
+    @functools.wraps(check)
+    async def check_active_jobs(executor: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
+        settled = _Settled(executor)
+        kept = set()
+        with settled:
+            async for job in check(executor, active_jobs):
+                kept.add(id(job))
+                yield job
+        for job in active_jobs:
+            if id(job) not in kept and id(job) not in settled.jobs:
+                yield job
+        executor.next_seconds_between_status_checks = min(
+            executor.next_seconds_between_status_checks, longest_wait
+        )
+
+    plugin.Executor.check_active_jobs = check_active_jobs
+
+
+class _Settled:
+    """Notes which jobs an executor reports as finished, well or not."""
+
+    def __init__(self, executor: Any):
+        self.executor, self.jobs = executor, set()
+
+    def __enter__(self) -> None:
+        for name in ("report_job_success", "report_job_error"):
+            setattr(self.executor, name, self._noting(getattr(self.executor, name)))
+
+    def __exit__(self, *_: object) -> None:
+        # The instance's attributes hid the methods of its class.
+        del self.executor.report_job_success, self.executor.report_job_error
+
+    def _noting(self, report: Any) -> Any:
+        def report_and_note(job: Any, *arguments: Any, **named: Any) -> Any:
+            self.jobs.add(id(job))
+            return report(job, *arguments, **named)
+
+        return report_and_note
+
+
+def _longest_wait() -> float:
+    text = os.environ.get("SWEEPMAKE_SLURM_POLL_SECONDS", str(LONGEST_WAIT_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"SWEEPMAKE_SLURM_POLL_SECONDS: must be above 0, got {text!r}")
+    return seconds
