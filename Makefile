@@ -2,6 +2,7 @@
 # make test   all tests
 # make check  formatters and linters
 # make retry  measure failed runs again
+# make status what is done, running, failed and missing, and why
 #
 # CONFIG=config/examples/training.yaml and CORES=4 choose another sweep and number of cores.
 
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 
-.PHONY: run test check retry format lock clean help
+.PHONY: run test check retry status test-slurm format lock clean help
 
 run: $(VENV)/installed
 	@$(BIN)/python -m scripts.validate_config '$(CONFIG)'
@@ -30,8 +31,17 @@ retry: $(VENV)/installed
 	@$(BIN)/python -m scripts.retry_failed --results-dir results
 	@$(MAKE) --no-print-directory run
 
+status: $(VENV)/installed
+	@$(BIN)/python -m scripts.show_status --config '$(CONFIG)' > /dev/null
+
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+# Debian's Slurm is installed where apt-get and root are at hand; elsewhere these tests skip.
+test-slurm: $(VENV)/installed-dev
+	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq; apt-get install -qq --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python -m pytest tests/slurm
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -5,6 +5,18 @@ Yields: results/batches/{sweep}/{batch}.csv, results/summary.csv, results/tables
 """
 
 
+onerror:
+    if workflow.is_main_process and SWEEPS.selected is None:
+        # Runs whose jobs failed stand in the summary as missing; the call fails all the same.
+        write_batch_files()
+        shell(
+            "python -m scripts.aggregate_results --results-dir results"
+            " --sweeps {sweeps} --csv results/summary.csv --parquet results/summary.parquet"
+            " --overview results/overview.json > logs/onerror.log 2>&1 || true",
+            sweeps=shlex.join(batch_counts(None)),
+        )
+
+
 rule collect_batch:
     """Collect one batch: a row a run, none missing."""
     input:

@@ -3,10 +3,12 @@
 import json
 import re
 from functools import cache
+from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
+from scripts.lib.results.files import write_text
 from scripts.lib.workflow_progress import MEASURING
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
@@ -90,7 +92,7 @@ def has_gpu():
 
 def default_resource(name):
     """What the profile or the command line gives as a default resource; None without."""
-    found = workflow.resource_settings.default_resources.get(name)
+    found = (workflow.resource_settings.default_resources or {}).get(name)
     return found and found.raw
 
 
@@ -101,9 +103,7 @@ def site(name):
 
 def by_device(resource, of_gpus):
     """A resource of jobs with GPUs as the profile says of its cluster, its default for others."""
-    return lambda wildcards: (
-        site(of_gpus) if gpu_of(wildcards) else default_resource(resource)
-    )
+    return lambda wildcards: (site(of_gpus) if gpu_of(wildcards) else default_resource(resource))
 
 
 # What Slurm is asked for besides `gpu`, time and memory; nothing on a workstation. Packed jobs take
@@ -152,6 +152,16 @@ def batch_json(wildcards):
             "runs": batches[number],
         }
     )
+
+
+def write_batch_files():
+    """Bring the lists of runs up to date where a failed call did not come to it."""
+    for sweep in SWEEPS.sweeps:
+        for batch in range(len(batches_of(sweep))):
+            path = Path(f"results/batches/{sweep}/{batch}.json")
+            content = batch_json(SimpleNamespace(sweep=sweep, batch=batch)) + "\n"
+            if not path.exists() or path.read_text() != content:
+                write_text(path, content)
 
 
 @cache

@@ -1,5 +1,6 @@
-"""One workflow a directory, by a lock that ends with its holder."""
+"""One workflow a directory, by a lock that ends with its holder; and what that one is at."""
 
+import base64
 import fcntl
 import os
 import socket
@@ -30,9 +31,10 @@ def hold_lock(path: str | Path) -> IO[str] | None:
     except BlockingIOError:
         handle.seek(0)
         holder = handle.read().strip() or "unknown"
+        handle.close()
         raise InputError(
-            f"another sweepmake workflow ({holder}) runs in {Path.cwd()}; "
-            "wait for it or use another --directory"
+            f"another sweepmake workflow ({holder}) runs in {Path.cwd()}; wait for it or use another "
+            f"--directory; if no such process is there any more: rm {path}"
         ) from None
     except OSError:
         return None
@@ -41,3 +43,33 @@ def hold_lock(path: str | Path) -> IO[str] | None:
     handle.flush()
     _held.append(handle)
     return handle
+
+
+def holder_of_lock(path: str | Path) -> str | None:
+    """Tell who holds the lock of a working directory, without taking it; None if nobody."""
+    try:
+        with Path(path).open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Path(path).read_text().strip() or "unknown"
+    except OSError:
+        return None
+    return None
+
+
+def marked_as_running(folder: Path) -> set[str]:
+    """Runs of the workflow in `folder` with a job that has begun, or is queued, and not ended.
+
+    Snakemake marks such a job's files below `.snakemake/incomplete`, by the base64 of their paths
+    in parts of a file name's length. Marks outlive a killed workflow: they tell nothing without
+    one that lives.
+    """
+    marks = folder / ".snakemake" / "incomplete"
+    runs = set()
+    for mark in marks.rglob("*"):
+        if mark.is_file():
+            encoded = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
+            parts = Path(base64.b64decode(encoded, altchars=b"-_").decode()).parts
+            if parts[:2] == ("results", "runs"):
+                runs.add(parts[2])
+    return runs
