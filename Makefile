@@ -1,5 +1,5 @@
 # make run    the default sweep and its report, from nothing but Python >= 3.11, git and make
-# make test   all tests
+# make test   all tests; make test-slurm installs Slurm for its own, where it can
 # make check  formatters and linters
 # make retry  measure failed runs again
 # make status what is done, running, failed and missing, and why
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
 
-.PHONY: run test check retry status test-slurm format lock clean help
+.PHONY: run test check retry status test-slurm slurm-packages format lock clean help
 
 run: $(VENV)/installed
 	@$(BIN)/python -m scripts.validate_config '$(CONFIG)'
@@ -37,11 +37,14 @@ status: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
-# Debian's Slurm is installed where apt-get and root are at hand; elsewhere these tests skip.
-test-slurm: $(VENV)/installed-dev
-	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \
-	  || { apt-get update -qq; apt-get install -qq --no-install-recommends slurm-wlm munge; }
+test-slurm: $(VENV)/installed-dev slurm-packages
 	$(BIN)/python -m pytest tests/slurm
+
+# Debian's Slurm where apt-get and root are at hand; elsewhere its tests skip and say so.
+slurm-packages:
+	@command -v slurmctld || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq && apt-get install -qq --no-install-recommends slurm-wlm munge; } \
+	  || echo "Slurm could not be installed; its tests will be skipped"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -1,0 +1,185 @@
+"""The workflow on a real Slurm: what jobs ask for, and what a fault of the cluster costs."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import time
+
+import psutil
+
+from tests.conftest import ROOT
+from tests.slurm.conftest import wait_until
+
+# Long enough to be disturbed; and so long that only a disturbance ends it.
+MIDDLE = {"num_trials": 300}
+LONG = {"num_trials": 20_000, "num_steps": 2}
+
+
+def measuring(workflow) -> psutil.Process | None:
+    """The measuring program of a workflow's job, once it is at its trials."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if process.info["cwd"] == str(workflow.folder) and "scripts.benchmark" in command:
+            log = workflow.folder / "logs/benchmark" / f"{run_of(command)}.log"
+            python = command[0].endswith("python")
+            if python and log.exists() and "trials: 0" in log.read_text():
+                return process
+    return None
+
+
+def run_of(command: list[str]) -> str:
+    return re.search(r"runs/([^/]+)/", " ".join(command)).group(1)
+
+
+def started(workflow):
+    """The called workflow, and its measuring job once it measures."""
+    process = workflow.start()
+    job = wait_until(lambda: measuring(workflow), 120, "no measurement began")
+    return process, job
+
+
+def finish(process, workflow, seconds: float = 150) -> str:
+    code = process.wait(timeout=seconds)
+    output = (workflow.folder / "output").read_text()
+    assert code == 0, output
+    return output
+
+
+def test_jobs_ask_for_what_the_profile_says(cluster, workflow):
+    flow = workflow(gpu={"mode": ["forward", "training_step"]}, cpu={"device": "cpu"})
+    flow.run()
+    assert list(flow.summary["status"]) == ["ok"] * 3
+    jobs = cluster.jobs_of(flow).values()
+    assert len(jobs) == 3  # what is short was local
+    gpu = [job for job in jobs if job["Partition"] == "gpu"]
+    assert {job["TresPerJob"] for job in gpu} == {"gres:gpu:1"}
+    assert {(job["NumNodes"], job["TimeLimit"], job["MinMemoryNode"]) for job in jobs} == {
+        ("1", "00:10:00", "2000M")
+    }
+    assert len(gpu) == 2
+    assert [job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"] == [None]
+
+
+def test_jobs_at_once_have_different_devices(cluster, workflow):
+    flow = workflow(gpu={"mode": ["forward", "training_step"]} | LONG)
+    process = flow.start()
+    devices = wait_until(
+        lambda: len(running := gres(cluster, flow)) == 2 and running, 60, "two jobs did not run"
+    )
+    process.send_signal(2)  # Ctrl-C cancels what was submitted
+    process.wait(timeout=60)
+    assert len(set(devices)) == 2, devices
+    states = {job["JobState"] for job in cluster.jobs_of(flow).values()}
+    assert states <= {"CANCELLED", "COMPLETING"}, states
+
+
+def gres(cluster, flow) -> list[str]:
+    jobs = cluster.jobs_of(flow).values()
+    return [job["GRES"] for job in jobs if job["JobState"] == "RUNNING"]
+
+
+def undisturbed(flow, cluster, attempts: list[str]) -> None:
+    """The sweep is as it should be, and its jobs ended in these states, in order."""
+    assert list(flow.summary["status"]) == ["ok"]
+    assert [job["JobState"] for job in cluster.jobs_of(flow).values()] == attempts
+    assert flow.planned() == {}
+
+
+def test_a_killed_measurement_is_made_again_with_more_time_and_memory(cluster, workflow):
+    flow = workflow(gpu=MIDDLE)
+    process, job = started(flow)
+    job.kill()
+    finish(process, flow)
+    undisturbed(flow, cluster, ["FAILED", "COMPLETED"])
+    limits = [(job["TimeLimit"], job["MinMemoryNode"]) for job in cluster.jobs_of(flow).values()]
+    assert limits == [("00:10:00", "2000M"), ("00:20:00", "4000M")]
+
+
+def test_a_cancelled_job_is_made_again(cluster, workflow):
+    flow = workflow(gpu=MIDDLE)
+    process, _ = started(flow)
+    cluster.call("scancel", *cluster.jobs_of(flow))
+    finish(process, flow)
+    undisturbed(flow, cluster, ["CANCELLED", "COMPLETED"])
+
+
+def test_a_job_over_its_time_limit_is_made_again(cluster, workflow):
+    flow = workflow(gpu=MIDDLE)
+    process, _ = started(flow)
+    for job in cluster.jobs_of(flow):
+        cluster.call("scontrol", "update", f"JobId={job}", "EndTime=now+1")
+    finish(process, flow)
+    undisturbed(flow, cluster, ["TIMEOUT", "COMPLETED"])
+
+
+def test_a_node_that_fails_costs_its_job_and_not_the_sweep(cluster, workflow):
+    flow = workflow(gpu=MIDDLE)
+    process, job = started(flow)
+    cluster.node("down")
+    try:
+        states = lambda: [job["JobState"] for job in cluster.jobs_of(flow).values()]  # noqa: E731
+        wait_until(lambda: "NODE_FAIL" in states(), 30, "the job did not fail with its node")
+        job.kill()  # what ran there ends with the node
+    finally:
+        cluster.node("up")
+    finish(process, flow)
+    undisturbed(flow, cluster, ["NODE_FAIL", "COMPLETED"])
+
+
+def test_an_outage_of_the_controller_costs_nothing(cluster, workflow):
+    flow = workflow(gpu=MIDDLE)
+    process, _ = started(flow)
+    cluster.controller("stop")
+    time.sleep(30)
+    assert process.is_running()
+    cluster.controller("start")
+    finish(process, flow)
+    undisturbed(flow, cluster, ["COMPLETED"])
+
+
+def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluster, workflow):
+    flow = workflow(always=LONG, soon={"mode": "forward"})
+    process = flow.start()
+    killed = []
+    while process.poll() is None:
+        job = measuring(flow)
+        if job and "-forward-" not in run_of(job.cmdline()):
+            killed.append(run_of(job.cmdline()))
+            job.kill()
+            psutil.wait_procs([job], timeout=30)
+        time.sleep(0.2)
+    assert process.returncode != 0
+    assert len(killed) == 2
+    summary = flow.summary.set_index("run")["status"]
+    assert summary[killed[0]] == "missing"
+    assert summary.value_counts().to_dict() == {"missing": 1, "ok": 1}
+    told = subprocess.run(
+        [sys.executable, "-m", "scripts.show_status", "--config", "config.yaml"],
+        cwd=flow.folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(told.stdout)["status"] == {"missing": 1, "ok": 1}
+    assert f"missing: {killed[0]}: no result; its log ends: " in told.stderr
+
+
+def test_packed_measurements_take_turns_on_one_device(cluster, workflow):
+    flow = workflow(gpu={"mode": ["forward", "forward_backward", "training_step"]})
+    flow.run("--groups", "benchmark=measure", "--group-components", "measure=25")
+    assert list(flow.summary["status"]) == ["ok"] * 3
+    jobs = list(cluster.jobs_of(flow).values())
+    assert [job["TresPerJob"] for job in jobs] == ["gres:gpu:1"]
+    results = [json.loads(p.read_text()) for p in flow.folder.glob("results/runs/*/benchmark.json")]
+    spans = sorted((r["provenance"]["started_at"], r["provenance"]["ended_at"]) for r in results)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_a_pilot_measures_on_all_devices_of_its_node(cluster, workflow):
+    flow = workflow(gpu={"mode": ["forward", "training_step"]})
+    flow.command()  # writes the configuration
+    cluster.call(
+        "sbatch", "--wait", "--partition=gpu", "--gpus-per-node=2", "--mem=4000", "--time=10", "-D", str(flow.folder),
+        str(ROOT / "profiles/slurm/pilot.sh"), "--configfile", "config.yaml",
+    )  # fmt: skip
+    assert list(flow.summary["status"]) == ["ok"] * 2
+    assert len(cluster.jobs_of(flow)) == 1
