@@ -33,8 +33,8 @@ def hold_lock(path: str | Path) -> IO[str] | None:
         holder = handle.read().strip() or "unknown"
         handle.close()
         raise InputError(
-            f"another sweepmake workflow ({holder}) runs in {Path.cwd()}; wait for it or use another "
-            f"--directory; if no such process is there any more: rm {path}"
+            f"another sweepmake workflow ({holder}) runs in {Path.cwd()}; wait for it or use "
+            f"another --directory; if no such process is there any more: rm {path}"
         ) from None
     except OSError:
         return None
