@@ -8,8 +8,7 @@ import pytest
 
 from scripts.lib.config.runs import run_id
 from scripts.lib.config.training import TrainingRun
-
-ROOT = Path(__file__).parents[1]
+from tests.workflows import ROOT, _finished, finished  # noqa: F401
 
 # A model so small that only imports take time.
 SETTINGS = {

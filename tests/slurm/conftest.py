@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import Workflow
+from tests.workflows import Workflow
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
 PICO = {

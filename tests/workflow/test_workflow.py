@@ -8,7 +8,7 @@ import yaml
 
 from scripts import retry_failed
 from tests.conftest import ROOT
-from tests.workflow.conftest import Workflow
+from tests.workflows import Workflow
 
 
 def test_every_run_has_its_row(finished):

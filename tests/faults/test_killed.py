@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.workflow.conftest import Workflow
+from tests.workflows import Workflow
 
 LONG = {"num_trials": 400, "num_steps": 2}
 
