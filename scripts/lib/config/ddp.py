@@ -23,8 +23,6 @@ Path = Annotated[str, Field(pattern=r"^[^{}]+$", min_length=1)]
 
 FILE_FORMATS = ("csv", "json", "parquet")
 EMBEDDED = "embedded"
-# What the settings of a run tell about its model where it is neither on the hub nor in a folder.
-_DIMENSIONS = tuple(Size.model_fields)
 
 
 class TextData(StrictModel):

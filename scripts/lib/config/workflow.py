@@ -53,7 +53,8 @@ class WorkflowConfig(StrictModel):
     @model_validator(mode="after")
     def _models_are_known(self) -> Self:
         for name, sweep in self.sweeps.items():
-            for model in getattr(sweep, "model", ()) if sweep.kind == "ddp" else ():
+            combinations = sweep.combinations() if sweep.kind == "ddp" else ()
+            for model in dict.fromkeys(point["model"] for point in combinations):
                 # A slash tells a folder or a model on the hub from a mistyped size.
                 if model not in self.sizes and "/" not in model:
                     raise problem_at(
