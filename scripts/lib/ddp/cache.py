@@ -33,6 +33,7 @@ class Samples:
     labels: np.ndarray
 
     def __len__(self) -> int:
+        """Count the samples."""
         return len(self.labels)
 
     def lengths(self, max_length: int) -> np.ndarray:
@@ -72,9 +73,7 @@ def write_text_cache(run: DdpRun, folder: str | Path) -> dict[str, int]:
     Raises InputError for text or a tokenizer that cannot be read.
     """
     folder = Path(folder)
-    corpus = read_corpus(
-        run.dataset, run.task == "sequence_classification", run.trust_remote_code
-    )
+    corpus = read_corpus(run.dataset, run.task == "sequence_classification", run.trust_remote_code)
     encoder = _encoder_of(run, corpus.train.texts)
     for name, texts in (("train", corpus.train), ("eval", corpus.evaluation)):
         _write(folder, name, texts, encoder)

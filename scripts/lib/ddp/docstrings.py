@@ -16,7 +16,10 @@ PACKAGES = ("asyncio", "collections", "concurrent", "email", "http", "importlib"
 def docstrings() -> tuple[list[str], list[int]]:
     """Docstrings of classes and functions, and their labels: 0 for a class, 1 for a function."""
     library = Path(sysconfig.get_path("stdlib"))
-    paths = [*library.glob("*.py"), *(p for name in PACKAGES for p in (library / name).glob("*.py"))]
+    paths = [
+        *library.glob("*.py"),
+        *(p for name in PACKAGES for p in (library / name).glob("*.py")),
+    ]
     found: dict[str, int] = {}
     for path in sorted(paths):
         try:

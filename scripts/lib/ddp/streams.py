@@ -33,10 +33,14 @@ class Sequence:
         """Samples at the places `start` to `start + count` of the sequence, shape (count,)."""
         places = np.arange(start, start + count)
         epochs = places // self.samples
-        parts = [
-            self._epoch(epoch)[places[epochs == epoch] % self.samples]
-            for epoch in range(epochs[0], epochs[-1] + 1)
-        ] if count else [places]
+        parts = (
+            [
+                self._epoch(epoch)[places[epochs == epoch] % self.samples]
+                for epoch in range(epochs[0], epochs[-1] + 1)
+            ]
+            if count
+            else [places]
+        )
         return np.concatenate(parts)
 
     def _epoch(self, epoch: int) -> np.ndarray:
