@@ -101,6 +101,16 @@ def open_text(folder: str | Path) -> TokenisedText:
         raise InputError(f"{folder}: holds no tokenised text: {error}") from None
 
 
+def random_samples(count: int, length: int, text: TokenisedText) -> Samples:
+    """Samples of one length with random ids and labels, for a model of `text`."""
+    generator = np.random.default_rng(0)
+    return Samples(
+        generator.integers(0, text.vocab_size, count * length),
+        np.arange(count + 1) * length,
+        generator.integers(0, text.num_labels, count),
+    )
+
+
 def _encoder_of(run: DdpRun, texts: list[str]) -> Encoder:
     name = run.tokenizer or (None if run.size else run.model)
     if name is None:

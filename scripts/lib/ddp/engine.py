@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FIT_SHARES = (0.5, 1.0, 2.0)
 FIT_QUANTILES = (0.1, 0.5, 0.9, 1.0)
 FIT_REPEATS = 3
+# Coefficients that were fitted, in the folder of the run.
+COST = "cost.json"
 
 
 @dataclass
@@ -189,6 +191,7 @@ def measure_cost(job: Job) -> Cost:
     counts = np.array([len(group) for group in groups])
     cost = fit_cost(counts, np.array([lengths[group].max() for group in groups]), times.numpy())
     if dist.get_rank() == 0:
+        write_text(job.folder / COST, json.dumps(cost.coefficients) + "\n")
         log.info("fitted cost: %.3g + %.3g k L + %.3g k L^2 ms", *cost.coefficients)
     return cost
 
@@ -215,7 +218,6 @@ def _finish(job: Job, mode: str, seed: int, evaluation: dict[str, float]) -> Non
     summary = summarise_run(read_run(folder), job.run.warmup_steps)
     row = {"mode": mode, "seed": seed, "ranks": job.run.ranks, **summary, **evaluation}
     write_csv(folder / "summary.csv", [row])
-    write_text(folder / "evaluation.json", json.dumps(evaluation) + "\n")
     log.info("%s, seed %d: %.1f ms per step, loss %.4f, evaluation %.4f, accuracy %.3f",
              mode, seed, summary["step_time_mean_ms"], summary["final_loss"],
              evaluation["eval_loss"], evaluation["eval_accuracy"])  # fmt: skip

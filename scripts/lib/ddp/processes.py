@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import psutil
-
 log = logging.getLogger(__name__)
 # A rank that prepares data lets the others wait for as long.
 TIMEOUT = timedelta(hours=1)
@@ -24,6 +22,11 @@ class RankLost(OSError):
 def local_rank() -> int:
     """Rank among those of this machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pin_to_core() -> int | None:
@@ -75,17 +78,3 @@ def joined(device_kind: str, init_method: str = "env://") -> Iterator[Any]:
         raise
     else:
         dist.destroy_process_group()
-
-
-def end_tree(pid: int) -> None:
-    """Kill a process and all its children."""
-    try:
-        parent = psutil.Process(pid)
-        family = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
