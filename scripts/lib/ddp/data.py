@@ -2,20 +2,17 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, TextData
 from scripts.lib.ddp.docstrings import LABELS, docstrings
+from scripts.lib.ddp.files import find_column, problems_of, separator
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
-TEXT_COLUMNS = ("sentence", "text")
-LABEL_COLUMNS = ("label",)
 # Above so many different texts as labels, the column is no label.
 MAX_TEXT_LABELS = 1000
 
@@ -47,7 +44,7 @@ def read_corpus(data: TextData, labelled: bool, trust_remote_code: bool = False)
         texts, labels = docstrings()
         train, evaluation = _split(Texts(texts, np.array(labels)), data)
         return Corpus(train, evaluation, len(LABELS))
-    train_rows, eval_rows = _load(data, trust_remote_code)
+    train_rows, eval_rows = _load(data, labelled, trust_remote_code)
     names: dict[str, int] = {}
     train = _texts(train_rows, data, labelled, names)
     evaluation = _texts(eval_rows, data, labelled, names) if eval_rows is not None else None
@@ -61,28 +58,17 @@ def read_corpus(data: TextData, labelled: bool, trust_remote_code: bool = False)
     return Corpus(train, evaluation, num_labels)
 
 
-def missing_files(data: TextData) -> list[str]:
-    """Return a line for each file of `data` that is not there."""
-    named = [("data_files", data.data_files), ("eval_files", data.eval_files)]
-    return [
-        f"{key}: {file}: no such file"
-        for key, files in named
-        for file in files or ()
-        if not Path(file).is_file()
-    ]
-
-
-def _load(data: TextData, trust_remote_code: bool) -> tuple[Any, Any]:
+def _load(data: TextData, labelled: bool, trust_remote_code: bool) -> tuple[Any, Any]:
     """Return the rows to train on, and those to evaluate on or None."""
-    if missing := missing_files(data):
-        raise InputError(*(f"dataset.{line}" for line in missing))
+    if problems := problems_of(data, labelled):
+        raise InputError(*(f"dataset.{line}" for line in problems))
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import datasets
 
     def load(files: list[str] | None, split: str) -> Any:
         options: dict[str, Any] = {"cache_dir": data.dataset_dir}
         if data.path in FILE_FORMATS:
-            options |= {"data_files": files} | _separator(data.path, files)
+            options |= {"data_files": files} | separator(data.path, files)
         elif trust_remote_code:
             options["trust_remote_code"] = True
         try:
@@ -94,26 +80,17 @@ def _load(data: TextData, trust_remote_code: bool) -> tuple[Any, Any]:
             raise InputError(f"dataset.path {data.path}: {_line(error)}") from None
 
     if data.path in FILE_FORMATS:
-        for file in (*data.data_files, *(data.eval_files or ())):
-            if not Path(file).stat().st_size:
-                raise InputError(f"dataset.data_files: {file}: is empty")
         evaluation = load(data.eval_files, "train") if data.eval_files else None
         return load(data.data_files, "train"), evaluation
     evaluation = load(None, data.eval_split) if data.eval_split else None
     return load(None, data.split), evaluation
 
 
-def _separator(path: str, files: Sequence[str]) -> dict[str, Any]:
-    if path == "csv" and all(Path(file).suffix == ".tsv" for file in files):
-        return {"sep": "\t", "quoting": 3}  # quotes mean nothing in files of tabs, as in GLUE
-    return {}
-
-
 def _texts(rows: Any, data: TextData, labelled: bool, names: dict[str, int]) -> Texts:
     if not len(rows):
         raise InputError(f"dataset.path {data.path}: has no rows")
     columns = list(rows.column_names)
-    column = _column("text_column", data.text_column, TEXT_COLUMNS, columns)
+    column = _column("text_column", data.text_column, columns)
     texts = list(rows[column])
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
@@ -122,17 +99,15 @@ def _texts(rows: Any, data: TextData, labelled: bool, names: dict[str, int]) -> 
         )
     if not labelled:
         return Texts(texts, np.zeros(len(texts), dtype=np.int64))
-    label = _column("label_column", data.label_column, LABEL_COLUMNS, columns)
+    label = _column("label_column", data.label_column, columns)
     return Texts(texts, _labels(list(rows[label]), label, names))
 
 
-def _column(key: str, given: str | None, usual: Sequence[str], columns: list[str]) -> str:
-    wanted = [given] if given else usual
-    found = next((name for name in wanted if name in columns), None)
-    if found is None:
-        told = f"no column {given!r}" if given else f"none of the columns {', '.join(usual)}"
-        raise InputError(f"dataset.{key}: {told}; the data has: {', '.join(columns)}")
-    return found
+def _column(key: str, given: str | None, columns: list[str]) -> str:
+    name, problem = find_column(key, given, columns)
+    if problem:
+        raise InputError(f"dataset.{problem}")
+    return name
 
 
 def _labels(values: list[Any], column: str, names: dict[str, int]) -> np.ndarray:
