@@ -76,7 +76,7 @@ def _measure(
 ) -> tuple[DdpMetrics | None, Any, Failure | None]:
     from scripts.lib.ddp.cache import open_text
 
-    text = open_text(Path(arguments.text).parent)
+    open_text(Path(arguments.text).parent)
     folder = Path(arguments.run_dir or Path(arguments.output).parent / "ddp").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--run", arguments.run, "--text", str(Path(arguments.text).parent)]
@@ -94,10 +94,10 @@ def _measure(
     device = device_record(torch_device(held))
     if failure:
         return None, device, failure
-    return _collect(run, text, folder, held, largest), device, None
+    return _collect(run, folder, held, largest), device, None
 
 
-def _collect(run: DdpRun, text: Any, folder: Path, held: str, largest: int | None) -> DdpMetrics:
+def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMetrics:
     from scripts.lib.ddp.engine import COST
     from scripts.lib.ddp.outcome import collect_metrics
     from scripts.lib.ddp.processes import available_cores
@@ -114,7 +114,7 @@ def _collect(run: DdpRun, text: Any, folder: Path, held: str, largest: int | Non
             "wall time hides imbalance; compare processor times"
         )
     return collect_metrics(
-        run, text, lambda mode, seed: folder / mode / f"seed{seed}",
+        run, lambda mode, seed: folder / mode / f"seed{seed}",
         device=held, backend="nccl" if held == "cuda" else "gloo", pinned=pinned,
         largest_local_batch=largest, cost_coefficients=coefficients, warnings=warnings,
     )  # fmt: skip

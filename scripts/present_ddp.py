@@ -23,8 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.figures.ddp import FIGURES
-    from scripts.lib.figures.style import save, use_style
+    from scripts.lib.figures.ddp import draw
     from scripts.lib.results.collecting import batch_files, read_batch
     from scripts.lib.results.ddp import DdpResult
     from scripts.lib.results.kinds import result_path
@@ -34,10 +33,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     batches = [read_batch(path) for path in batch_files(folder, arguments.sweeps)]
     runs = dict.fromkeys(run for batch in batches if batch.kind == "ddp" for run in batch.runs)
     results = [read_result(result_path(folder, run, "ddp"), DdpResult) for run in runs]
-    use_style()
-    for name, draw in FIGURES.items():
-        save(draw(results), Path(arguments.output_dir, name))
-    return {"runs": len(results), "figures": list(FIGURES)}
+    return {"runs": len(results), "figures": draw(results, arguments.output_dir)}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from scripts.lib.config import load_run
 from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest
 from scripts.lib.config.loading import SIZES
+from scripts.lib.ddp.directories import read_settings
 from scripts.lib.ddp.processes import RankLost, joined, pin_to_core
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.program import new_parser, run_program
@@ -117,9 +118,10 @@ def _train(arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any
         write_text(folder.parent / f"last_run_{run.modes[0]}.txt", f"{folder}\n")
     train(job)
     if flat and dist.get_rank() == 0 and not arguments.no_figures:
-        from scripts.lib.ddp.pictures import draw_runs
+        from scripts.lib.ddp.directories import metrics_of
+        from scripts.lib.figures.ddp import draw
 
-        draw_runs([folder], folder / "figures")
+        draw([metrics_of([folder])], folder / "figures")
     return {"run_dir": str(folder), "rank": dist.get_rank()}
 
 
@@ -142,7 +144,7 @@ def _settings(arguments: argparse.Namespace) -> DdpRun:
     """Settings of the run: of `--run` or `--resume`, with the options above them."""
     settings: dict[str, Any] = {}
     if arguments.resume:
-        settings = _of_directory(arguments.resume)
+        settings = read_settings(arguments.resume)[0]
     elif arguments.run:
         run = load_run(arguments.run)[1]
         if not isinstance(run, DdpRun):
@@ -193,14 +195,6 @@ def _dataset(arguments: argparse.Namespace, below: dict[str, Any]) -> dict[str, 
         if data.get(name):
             data[name] = [str(Path(file).absolute()) for file in data[name]]
     return data
-
-
-def _of_directory(folder: str) -> dict[str, Any]:
-    path = Path(folder, "config.yaml")
-    if not path.exists():
-        raise InputError(f"--resume {folder}: is no run directory: it has no config.yaml")
-    settings = load_yaml(path).data
-    return {name: value for name, value in settings.items() if name not in ("mode", "seed")}
 
 
 def _by_hand(arguments: argparse.Namespace) -> bool:

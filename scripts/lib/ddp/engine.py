@@ -22,7 +22,14 @@ from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp import checkpoint
 from scripts.lib.ddp.analysis import summarise_run
 from scripts.lib.ddp.cache import TokenisedText
-from scripts.lib.ddp.records import RankFile, Record, merge, read_run, write_csv
+from scripts.lib.ddp.records import (
+    RankFile,
+    Record,
+    merge,
+    read_run,
+    write_csv,
+    write_text_summary,
+)
 from scripts.lib.ddp.scheduler import Cost, fit_cost
 from scripts.lib.ddp.step import Learner, all_sum, count_targets, peak_memory_mib, synchronize
 from scripts.lib.ddp.streams import Stream
@@ -216,6 +223,8 @@ def _finish(job: Job, mode: str, seed: int, evaluation: dict[str, float]) -> Non
     folder = job.folder_of(mode, seed)
     merge(folder)
     summary = summarise_run(read_run(folder), job.run.warmup_steps)
+    lengths = job.text.train.lengths(job.run.max_length)
+    write_text_summary(folder, lengths, len(job.text.evaluation))
     row = {"mode": mode, "seed": seed, "ranks": job.run.ranks, **summary, **evaluation}
     write_csv(folder / "summary.csv", [row])
     log.info("%s, seed %d: %.1f ms per step, loss %.4f, evaluation %.4f, accuracy %.3f",

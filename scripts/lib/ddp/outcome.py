@@ -9,8 +9,7 @@ import numpy as np
 
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp.analysis import block_times, per_step, summarise_run
-from scripts.lib.ddp.cache import TokenisedText
-from scripts.lib.ddp.records import read_run
+from scripts.lib.ddp.records import read_run, read_text_summary
 from scripts.lib.results.ddp import DdpMetrics, ModeMetrics, SeedMetrics
 from scripts.lib.statistics import mean_interval, ratio_interval
 
@@ -23,11 +22,12 @@ MEANS = tuple(
 
 
 def collect_metrics(
-    run: DdpRun, text: TokenisedText, folder_of: Callable[[str, int], Path], **others: Any
+    run: DdpRun, folder_of: Callable[[str, int], Path], **others: Any
 ) -> DdpMetrics:
     """Read the run directories of all modes and seeds of a run and compare the modes.
 
-    Raises InputError when one is missing or not whole.
+    `others` are the fields of the metrics that are not in the run directories. Raises InputError
+    when one is missing or not whole.
     """
     records = {mode: [read_run(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes}
     evaluations = {
@@ -35,17 +35,16 @@ def collect_metrics(
     }
     blocks = {mode: _blocks(run, found) for mode, found in records.items()}
     modes = {mode: _mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes}
-    lengths = text.train.lengths(run.max_length)
+    text = read_text_summary(folder_of(run.modes[0], run.seeds[0]))
+    lengths = np.repeat(np.arange(len(text["length_counts"])), text["length_counts"])
     p50, p90, p99 = (float(value) for value in np.percentile(lengths, [50, 90, 99]))
     return DdpMetrics(
-        train_samples=len(text.train),
-        eval_samples=len(text.evaluation),
+        **text,
         length_mean=float(lengths.mean()),
         length_p50=p50,
         length_p90=p90,
         length_p99=p99,
         length_max=int(lengths.max()),
-        length_counts=np.bincount(lengths).tolist(),
         **modes,
         **others,
     )

@@ -1,14 +1,16 @@
 """What every step of every rank writes down: rows of CSV files, and the arrays read back."""
 
 import csv
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from scripts.lib.results.files import atomic_path
+from scripts.lib.results.files import atomic_path, write_text
 from scripts.lib.schema.errors import InputError
 
 
@@ -120,6 +122,24 @@ def write_csv(path: str | Path, rows: Iterable[dict[str, object]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_text_summary(folder: Path, lengths: np.ndarray, eval_samples: int) -> None:
+    """Write how many samples of each length a run had to `text.json` of its directory."""
+    summary = {
+        "train_samples": len(lengths),
+        "eval_samples": eval_samples,
+        "length_counts": np.bincount(lengths).tolist(),
+    }
+    write_text(folder / "text.json", json.dumps(summary) + "\n")
+
+
+def read_text_summary(folder: str | Path) -> dict[str, Any]:
+    """Read `text.json` of a run directory. Raises InputError where there is none."""
+    try:
+        return json.loads(Path(folder, "text.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: is no run directory: text.json: {error}") from None
 
 
 def _rank_files(folder: Path) -> list[Path]:

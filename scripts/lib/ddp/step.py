@@ -95,7 +95,9 @@ class Learner:
         )
         self.reduction = TimedReduction(device)
         self.ddp.register_comm_hook(None, self.reduction.reduce)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=run.learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=run.learning_rate, fused=True
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
 
     def step(self, samples: Samples, group: np.ndarray, total: int) -> Parts:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts.lib.figures.style import COLORS, LINES, nothing_to_show
+from scripts.lib.figures.style import COLORS, LINES, nothing_to_show, save, use_style
 from scripts.lib.results.ddp import DdpResult, SeedMetrics
 
 MODES = ("static", "dynamic", "sorted")
@@ -128,6 +129,16 @@ FIGURES: dict[str, Callable[[Sequence[DdpResult]], Figure]] = {
     "ddp_wait": wait,
     "ddp_lengths": lengths,
 }
+
+
+def draw(results: Sequence[DdpResult], folder: str | Path) -> list[str]:
+    """Write all figures of `results` into a folder; returns their paths."""
+    use_style()
+    return [
+        path
+        for name, figure in FIGURES.items()
+        for path in save(figure(results), Path(folder, name))
+    ]
 
 
 def _finished(results: Sequence[DdpResult]) -> list[DdpResult]:
