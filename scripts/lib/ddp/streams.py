@@ -88,7 +88,7 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""
-        return {"step": self.step, "dealt": self._dealt, "buffers": self._buffers}
+        return {"step": self.step, "dealt": self._dealt, "buffers": list(self._buffers)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step at which `state` was taken."""

@@ -18,6 +18,7 @@ LINE = dict(zip(MODES, LINES, strict=False))
 COLUMNS = 3
 # Above this a figure is for nobody to read.
 MAX_PANELS = 12
+MAX_BARS = 64
 # Curves are smoothed to about so many points.
 POINTS = 40
 
@@ -33,7 +34,7 @@ def step_time(results: Sequence[DdpResult]) -> Figure:
             axes.step(
                 times, share, where="post", color=COLOR[mode], linestyle=LINE[mode], label=mode
             )
-        axes.set(xscale="log", xlabel="ms per step (slowest rank)", ylim=(0, 101))
+        axes.set(xlabel="ms per step (slowest rank)", xlim=(0, None), ylim=(0, 101))
 
     return _panels(results, "% of the steps", draw)
 
@@ -100,7 +101,9 @@ def lengths(results: Sequence[DdpResult]) -> Figure:
     def draw(axes: Axes, result: DdpResult) -> None:
         metrics = result.metrics
         counts = np.array(metrics.length_counts)
-        edges = np.linspace(0, len(counts), min(len(counts), 48) + 1)
+        # Whole numbers of tokens in every bar, or bars would differ by how many they hold.
+        edges = np.arange(0, len(counts) + 1, -(-len(counts) // MAX_BARS)) - 0.5
+        edges = np.append(edges, 2 * edges[-1] - edges[-2])
         axes.hist(np.arange(len(counts)), bins=edges, weights=counts, color=COLORS[0])
         for name, style in (("p50", "--"), ("p90", ":"), ("p99", "-.")):
             value = getattr(metrics, f"length_{name}")
