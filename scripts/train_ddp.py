@@ -25,7 +25,7 @@ from scripts.lib.config import load_run
 from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest
 from scripts.lib.config.loading import SIZES
 from scripts.lib.ddp.directories import read_settings
-from scripts.lib.ddp.processes import RankLost, joined, pin_to_core
+from scripts.lib.ddp.processes import RankLost, is_lost, joined, pin_to_core
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text
@@ -93,8 +93,10 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
         try:
             return _train(arguments, run, folder, device)
         except Exception as error:
+            if is_lost(error):
+                error = RankLost(f"rank {rank}: another rank is gone; its own output says why")
             _leave_word(folder, rank, error)
-            raise
+            raise error from None
 
 
 def _train(arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any) -> dict[str, Any]:

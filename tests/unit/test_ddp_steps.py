@@ -103,10 +103,10 @@ def test_static_and_sorted_have_the_same_samples_in_each_step():
 def test_schedules_keep_to_the_memory_of_a_rank(mode):
     run = ddp_run(ranks=2)
     lengths = np.random.default_rng(0).integers(3, 48, size=500)
-    stream = Stream(mode, run, lengths, seed=1, max_tokens=5 * 48)
+    stream = Stream(mode, run, lengths, seed=1, max_tokens=10 * 48)
     for _ in range(50):
         for group in stream.next().groups:
-            assert len(group) * lengths[group].max() <= 5 * 48
+            assert len(group) * lengths[group].max() <= 10 * 48
 
 
 def test_batches_are_cut_off_and_padded(text_folder):

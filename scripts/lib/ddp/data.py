@@ -77,6 +77,8 @@ def _load(data: TextData, labelled: bool, trust_remote_code: bool) -> tuple[Any,
             cause = error.__cause__ or error
             raise InputError(f"dataset.path {data.path}: {_line(cause)}") from None
         except Exception as error:  # every builder and every transport has errors of its own
+            if "corresponds to no data" in str(error):
+                raise InputError(f"dataset.path {data.path}: has no rows") from None
             raise InputError(f"dataset.path {data.path}: {_line(error)}") from None
 
     if data.path in FILE_FORMATS:

@@ -46,10 +46,7 @@ def pin_to_core() -> int | None:
 
 @contextmanager
 def joined(device_kind: str, init_method: str = "env://") -> Iterator[Any]:
-    """Join the process group, gloo on CPUs and NCCL on GPUs; yields this rank's torch device.
-
-    Raises RankLost in the block when another rank is gone.
-    """
+    """Join the process group, gloo on CPUs and NCCL on GPUs; yields this rank's torch device."""
     import torch
     import torch.distributed as dist
 
@@ -68,13 +65,10 @@ def joined(device_kind: str, init_method: str = "env://") -> Iterator[Any]:
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
         timeout=TIMEOUT,
     )
-    try:
-        yield device
-    except RuntimeError as error:
-        if any(mark in str(error) for mark in _LOST):
-            raise RankLost(
-                f"rank {dist.get_rank()}: another rank is gone; its own output says why"
-            ) from None
-        raise
-    else:
-        dist.destroy_process_group()
+    yield device
+    dist.destroy_process_group()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception only says that another rank is gone."""
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _LOST)
