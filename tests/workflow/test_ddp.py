@@ -115,7 +115,7 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
 
 
 def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path):
-    run = write_run(tmp_path, steps=60, checkpoint_steps=10, modes=["dynamic", "sorted"])
+    run = write_run(tmp_path, steps=40, checkpoint_steps=6, modes=["dynamic", "sorted"])
     whole = tmp_path / "whole"
     assert start(run, text, whole).wait(120) == 0
     cut = tmp_path / "cut"
@@ -136,7 +136,7 @@ def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path):
     for mode in ("dynamic", "sorted"):
         expected = steps_of(whole / "ddp" / mode / "seed0")
         assert steps_of(cut / "ddp" / mode / "seed0") == expected
-        assert len(expected) == 2 * 60
+        assert len(expected) == 2 * 40
     assert not checkpoint.exists()
 
 
