@@ -50,19 +50,13 @@ def by_length(lengths: np.ndarray, ranks: int) -> list[np.ndarray]:
 
 
 def rebalanced(lengths: np.ndarray, ranks: int) -> list[np.ndarray]:
-    """transformers' BatchRebalanceSampler: every rank asks it for its part of one global batch."""
+    """transformers' BatchRebalanceSampler, whose every rank computes all ranks' parts."""
     from transformers.trainer_pt_utils import BatchRebalanceSampler
 
-    def part(rank: int) -> np.ndarray:
-        sampler = BatchRebalanceSampler(
-            batch_size=len(lengths) // ranks,
-            lengths=lengths.tolist(),
-            num_replicas=ranks,
-            rank=rank,
-        )
-        return np.array(next(iter(sampler)))
-
-    return [part(rank) for rank in range(ranks)]
+    told = lengths.tolist()
+    sampler = BatchRebalanceSampler(told, len(told), ranks, grad_accum=1, shuffle=False)
+    # Its iterator yields one rank's part of this; asking for each would compute it once a rank.
+    return [np.array(parts[0]) for parts in sampler._assign(range(len(told)), told)]
 
 
 def differencing(lengths: np.ndarray, ranks: int) -> list[np.ndarray]:
