@@ -109,9 +109,10 @@ def measure(lengths: np.ndarray, ranks: int, total: int, batches: int) -> dict[s
         except ImportError:
             continue
     rows["dynamic"] = _prefixes(lengths, ranks, total, batches, schedule_prefix)
-    per_rank = 2 * total // ranks
-    if min(per_rank, total) ** (ranks - 1) <= MAX_ENUMERATED and ranks < 8:
-        rows["enumeration"] = _prefixes(lengths, ranks, total, min(batches, 3), enumerate_counts)
+    affordable = MAX_ENUMERATED // (2 * total // ranks) ** (ranks - 1)
+    if affordable:
+        times = min(batches, affordable)
+        rows["enumeration"] = _prefixes(lengths, ranks, total, times, enumerate_counts)
     bound = float(np.mean([lower_bound(batch, ranks, COST) for batch in drawn]))
     return rows | {"bound": [bound, 1.0, math.nan]}
 

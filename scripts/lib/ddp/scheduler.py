@@ -174,11 +174,14 @@ def schedule_sorted(
 
 def _least_largest(weights: list[float], caps: list[int], ranks: int) -> list[int] | None:
     """Sizes of at most `ranks` greedy groups with the least largest weight, or None."""
-    best = _fill(weights, caps, ranks, weights[0] * len(weights))
-    if best is None:
-        return None
-    sizes, high = best
     low = max(weights[0], sum(weights) / ranks) * (1 - TOLERANCE)
+    # The optimum is mostly close to the bound, so the search begins there and not at the top.
+    guess, top = 1.25 * low, weights[0] * len(weights)
+    while (best := _fill(weights, caps, ranks, guess)) is None:
+        if guess >= top:
+            return None
+        low, guess = guess, 2 * guess
+    sizes, high = best
     # Below a feasible whole number the next one is 1 less; others end where rounding begins.
     whole = all(weight.is_integer() for weight in weights)
     while high - low > (1 - TOLERANCE if whole else 4 * TOLERANCE * high):
