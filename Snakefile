@@ -62,8 +62,6 @@ onstart:
 
 localrules:
     all,
-    write_run,
-    write_batch,
 
 
 rule all:
@@ -76,4 +74,5 @@ include: "rules/expand.smk"
 include: "rules/data.smk"
 include: "rules/batch_size.smk"
 include: "rules/benchmark.smk"
+include: "rules/ddp.smk"
 include: "rules/aggregate.smk"

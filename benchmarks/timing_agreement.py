@@ -22,6 +22,7 @@ from scripts.lib.config.loading import SIZES
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.slots import claim
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.statistics import ratio_interval
 from scripts.lib.tokens import write_embedded_tokens
 from scripts.lib.training.measure import torch_device
 from scripts.lib.training.step import Step
@@ -67,15 +68,6 @@ def do_bench(step: Step) -> Timer:
     from triton.testing import do_bench as bench
 
     return lambda num_steps: bench(step.whole, warmup=1, rep=1, return_mode="median")
-
-
-def ratio_interval(peer: np.ndarray, own: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Ratio of the medians and its 95 % bootstrap interval over the rounds, resampled in pairs."""
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, len(own), size=(5000, len(own)))
-    ratios = np.median(peer[drawn], axis=1) / np.median(own[drawn], axis=1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(np.median(peer) / np.median(own)), float(low), float(high)
 
 
 def main() -> None:

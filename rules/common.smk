@@ -1,11 +1,13 @@
 """Input functions and the look-up of runs; no rules."""
 
 import json
+import math
 import re
 from functools import cache
 from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
+from scripts.lib.config.ddp import text_digest
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
 from scripts.lib.results.files import write_text
@@ -28,6 +30,14 @@ TRAINING_FIGURES = [
     "training_utilisation",
     "training_breakdown",
 ]
+DDP_FIGURES = [
+    "ddp_step_time",
+    "ddp_imbalance",
+    "ddp_padding",
+    "ddp_loss",
+    "ddp_wait",
+    "ddp_lengths",
+]
 
 
 wildcard_constraints:
@@ -35,6 +45,7 @@ wildcard_constraints:
     sweep=r"[\w.-]+",
     batch=r"0|[1-9]\d*",
     vocab=r"\d+",
+    text=r"[0-9a-f]{8}",
 
 
 def run_of(wildcards):
@@ -64,8 +75,13 @@ def settings_of_run(run):
 
 
 def tokens_of(wildcards):
-    """The token file of a training run: the user's, or the embedded one for its vocabulary."""
+    """The token file of a training run: the user's, or the embedded one for its vocabulary.
+
+    Of a data-parallel run the text.
+    """
     settings = settings_of(wildcards)
+    if settings["kind"] == "ddp":
+        return f"results/data/text-{text_digest(settings)}/meta.json"
     if settings["kind"] != "training":
         return []
     return settings["data_path"] or f"results/data/tokens-{settings['vocab']}.npy"
@@ -73,21 +89,29 @@ def tokens_of(wildcards):
 
 def batch_size_of(wildcards):
     """The largest batch of a run where it is asked for; a number bypasses the search."""
-    if settings_of(wildcards).get("batch_size") == "auto":
+    if searches_batch_size(wildcards.run):
         return f"results/runs/{wildcards.run}/batch_size.json"
     return []
 
 
 def gpu_of(wildcards):
-    """GPUs of a measuring job; `auto` asks for one where its jobs would find any."""
-    device = settings_of(wildcards).get("device")
-    return int(device == "cuda" or (device == "auto" and has_gpu()))
+    """GPUs of a measuring job, one a rank; `auto` asks for them where jobs find as many."""
+    settings = settings_of(wildcards)
+    device, ranks = settings.get("device"), settings.get("ranks", 1)
+    return ranks if device == "cuda" or (device == "auto" and gpus_of_a_job() >= ranks) else 0
+
+
+def has_gpu():
+    """Whether a job would find a GPU."""
+    return gpus_of_a_job() > 0
 
 
 @cache
-def has_gpu():
-    """Whether jobs find a GPU, here or on the cluster; asked only where a run leaves it open."""
-    return bool(visible_gpus()) if workflow.local_exec else site("gpu_partition") is not None
+def gpus_of_a_job():
+    """GPUs that a job finds, here or on the cluster; asked only where a run leaves it open."""
+    if workflow.local_exec:
+        return len(visible_gpus())
+    return math.inf if site("gpu_partition") else 0
 
 
 def default_resource(name):
@@ -115,6 +139,57 @@ PLACEMENT = {
     "gpu_model": by_device("gpu_model", "gpu_model"),
     "constraint": by_device("constraint", "gpu_constraint"),
 }
+
+
+@cache
+def runs_by_text():
+    """The first data-parallel run of each text."""
+    runs = {}
+    for run in SWEEPS.runs.values():
+        if run.kind == "ddp":
+            runs.setdefault(text_digest(settings_of_run(run.id)), run.id)
+    return runs
+
+
+def run_of_text(wildcards):
+    if wildcards.text not in runs_by_text():
+        sys.exit(f"no run of this configuration has the text {wildcards.text}")
+    return runs_by_text()[wildcards.text]
+
+
+def first_run_of_text(wildcards):
+    return ancient(f"results/runs/{run_of_text(wildcards)}/run.json")
+
+
+def text_files_of(wildcards):
+    """The user's files of a text; one that changes is read anew."""
+    dataset = settings_of_run(run_of_text(wildcards))["dataset"]
+    return [*(dataset["data_files"] or []), *(dataset["eval_files"] or [])]
+
+
+def ddp_results(wildcards=None):
+    return [
+        result_path("results", run.id, run.kind)
+        for run in SWEEPS.runs.values()
+        if run.kind == "ddp"
+    ]
+
+
+def ddp_sweeps():
+    return [s for s, runs in SWEEPS.sweeps.items() if SWEEPS.runs[runs[0]].kind == "ddp"]
+
+
+def ddp_batch_files(wildcards):
+    """The lists of the data-parallel runs."""
+    return [
+        f"results/batches/{sweep}/{batch}.json"
+        for sweep in ddp_sweeps()
+        for batch in range(len(batches_of(sweep)))
+    ]
+
+
+def ddp_batch_counts(wildcards):
+    return [f"{sweep}:{len(batches_of(sweep))}" for sweep in ddp_sweeps()]
 
 
 def refuse_missing_gpus(workflow):
@@ -177,7 +252,8 @@ def results_of_batch(wildcards):
 
 
 def searches_batch_size(run):
-    return settings_of_run(run).get("batch_size") == "auto"
+    settings = settings_of_run(run)
+    return "auto" in (settings.get("batch_size"), settings.get("max_local_batch"))
 
 
 def batch_sizes_of_all(wildcards=None):
@@ -248,12 +324,14 @@ def tables_of_all():
     if "training" in kinds():
         names += TRAINING_TABLES
         names += ["training_modes"] if compares_modes() else []
+    names += ["ddp"] if "ddp" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
 
 def figures_of_all():
     names = list(TRAINING_FIGURES) if "training" in kinds() else []
+    names += DDP_FIGURES if "ddp" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

@@ -11,6 +11,7 @@ rule write_run:
         ensure("results/runs/{run}/run.json", non_empty=True),
     log:
         "logs/write_run/{run}.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
@@ -26,6 +27,7 @@ rule write_batch:
         ensure("results/batches/{sweep}/{batch}.json", non_empty=True),
     log:
         "logs/write_batch/{sweep}/{batch}.log",
+    localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:

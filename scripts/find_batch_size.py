@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from scripts.lib.batch_size.child import Description, Task
@@ -33,7 +34,9 @@ from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_larges
 from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.config import load_run
 from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
+from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
+from scripts.lib.ddp.cache import open_text
 from scripts.lib.devices.record import HOST_SHARE
 from scripts.lib.devices.slots import claim, visible_gpus
 from scripts.lib.program import new_parser, run_program
@@ -58,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.find_batch_size", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
-    parser.add_argument("--tokens", required=True, help="token ids, one-dimensional .npy")
+    parser.add_argument(
+        "--tokens", required=True, help="token ids (.npy), or meta.json of a ddp run's text"
+    )
     parser.add_argument("--output", required=True, help="result file to write")
     parser.add_argument(
         "--strategy", choices=["guided", "estimate", "gallop"], help="in place of the run's"
@@ -73,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = load_run(arguments.run)
-    if not isinstance(run, TrainingRun):
-        raise InputError(f"{arguments.run}: has no batch size to find: it is of kind {run.kind}")
+    if not isinstance(run, TrainingRun | DdpRun) or run.batch_size is None:
+        raise InputError(f"{arguments.run}: has no batch size to find: kind {run.kind}")
     run = _overridden(run, arguments)
     started_at = now()
     if run.batch_size != "auto" or not _settings(run).auto_adjust_batch_size:
         return _write(run_id, run, started_at, arguments.output, _fixed(run))
-    check_tokens(arguments.tokens, run.vocab, run.context_length)
+    _check_data(run, arguments.tokens)
     with joined_ranks() as ranks:
         with _device(run) as kind:
             found = _search(Task(run, arguments.tokens, kind), ranks, arguments)
@@ -88,7 +93,15 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"run": run_id, "rank": ranks.rank, "batch_size": found["batch_size"]}
 
 
-def _overridden(run: TrainingRun, arguments: argparse.Namespace) -> TrainingRun:
+def _check_data(run: TrainingRun | DdpRun, path: str) -> None:
+    """Raise InputError unless the run can be fed from `path`."""
+    if isinstance(run, DdpRun):
+        open_text(Path(path).parent)
+    else:
+        check_tokens(path, run.vocab, run.context_length)
+
+
+def _overridden(run: TrainingRun | DdpRun, arguments: argparse.Namespace) -> TrainingRun | DdpRun:
     """Return the run with what the command line says in its place."""
     changes: dict[str, Any] = {}
     if arguments.memory_budget_mib is not None:
@@ -101,11 +114,11 @@ def _overridden(run: TrainingRun, arguments: argparse.Namespace) -> TrainingRun:
     return run.model_copy(update=changes)
 
 
-def _settings(run: TrainingRun) -> BatchSizeSearch:
+def _settings(run: TrainingRun | DdpRun) -> BatchSizeSearch:
     return run.batch_size_search or BatchSizeSearch()
 
 
-def _fixed(run: TrainingRun) -> dict[str, Any]:
+def _fixed(run: TrainingRun | DdpRun) -> dict[str, Any]:
     size = _settings(run).upper_limit if run.batch_size == "auto" else run.batch_size
     return {
         "status": "ok",
@@ -117,7 +130,7 @@ def _fixed(run: TrainingRun) -> dict[str, Any]:
 
 
 @contextmanager
-def _device(run: TrainingRun) -> Iterator[str]:
+def _device(run: TrainingRun | DdpRun) -> Iterator[str]:
     """Hold the device of this rank; ranks on the CPU of one host share it by its first one."""
     if int(os.environ.get("LOCAL_RANK", "0")) and (run.device == "cpu" or not visible_gpus()):
         yield "cpu"
@@ -199,11 +212,11 @@ def _circumstances(
 
 
 def _neighbour(
-    run: TrainingRun, budget_method: str, arguments: argparse.Namespace, ranks: Ranks
+    run: TrainingRun | DdpRun, budget_method: str, arguments: argparse.Namespace, ranks: Ranks
 ) -> Neighbour | None:
     """Neighbour to start from, rank 0's for all: the ranks must probe the same sizes."""
     neighbour = None
-    if _settings(run).strategy == "guided":
+    if _settings(run).strategy == "guided" and isinstance(run, TrainingRun):
         if arguments.neighbour:
             neighbour = read_neighbour(arguments.neighbour, run)
         elif arguments.neighbours:
@@ -310,7 +323,7 @@ def _mib(outcome: Outcome) -> float | None:
 
 
 def _write(
-    run_id: str, run: TrainingRun, started_at: str, output: str, found: dict[str, Any]
+    run_id: str, run: TrainingRun | DdpRun, started_at: str, output: str, found: dict[str, Any]
 ) -> dict[str, Any]:
     device = found.pop("device", None)
     result = BatchSizeResult(

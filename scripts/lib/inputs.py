@@ -7,7 +7,7 @@ from scripts.lib.schema.errors import InputError
 
 
 def check_inputs(expansion: Expansion) -> None:
-    """Raise InputError with a line for each token file that cannot feed its runs."""
+    """Raise InputError with a line for each file of tokens or texts that cannot feed its runs."""
     needed: dict[tuple[str, str, int], int] = {}
     for sweep, ids in expansion.sweeps.items():
         for settings in (json.loads(expansion.runs[run].settings) for run in ids):
@@ -22,5 +22,22 @@ def check_inputs(expansion: Expansion) -> None:
             check_tokens(path, vocab, context_length)
         except InputError as error:
             problems += [f"sweeps.{sweep}.data_path: {problem}" for problem in error.problems]
+    problems += _texts(expansion)
     if problems:
         raise InputError(*problems)
+
+
+def _texts(expansion: Expansion) -> list[str]:
+    """Return a line for each problem of the files that data-parallel runs name."""
+    found: dict[str, None] = {}
+    for sweep, ids in expansion.sweeps.items():
+        if expansion.runs[ids[0]].kind != "ddp":
+            continue
+        from scripts.lib.config.ddp import TextData
+        from scripts.lib.ddp.files import problems_of
+
+        settings = json.loads(expansion.runs[ids[0]].settings)
+        data = TextData.model_validate(settings["dataset"])
+        labelled = settings["task"] == "sequence_classification"
+        found |= {f"sweeps.{sweep}.dataset.{line}": None for line in problems_of(data, labelled)}
+    return list(found)

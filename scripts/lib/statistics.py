@@ -1,5 +1,6 @@
 """Statistics of repeated timings."""
 
+from collections.abc import Callable
 from math import sqrt
 from statistics import NormalDist
 
@@ -41,6 +42,31 @@ def median_interval(samples: list[float], confidence: float = 0.95) -> tuple[flo
     ordered = sorted(samples)
     k = _rank(len(ordered), confidence)
     return (ordered[k - 1], ordered[-k]) if k else None
+
+
+def mean_interval(samples: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean of independent samples; None with fewer than two."""
+    if len(samples) < 2:
+        return None
+    from scipy.stats import t
+
+    mean, count = float(np.mean(samples)), len(samples)
+    half = float(t.ppf(0.5 + confidence / 2, count - 1) * np.std(samples, ddof=1) / sqrt(count))
+    return mean - half, mean + half
+
+
+def ratio_interval(
+    peer: np.ndarray,
+    own: np.ndarray,
+    seed: int = 0,
+    statistic: Callable[..., np.ndarray] = np.median,
+) -> tuple[float, float, float]:
+    """Ratio of a statistic of paired samples and its 95 % bootstrap interval, pairs resampled."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, len(own), size=(5000, len(own)))
+    ratios = statistic(peer[drawn], axis=1) / statistic(own[drawn], axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(statistic(peer) / statistic(own)), float(low), float(high)
 
 
 def _rank(n: int, confidence: float) -> int:

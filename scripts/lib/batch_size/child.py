@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.lib.batch_size.search import Outcome
 from scripts.lib.config.batch_size import BatchSizeSearch
+from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.record import DeviceRecord, device_record
 
@@ -20,7 +21,7 @@ MIN_SECONDS = 0.5
 class Task:
     """What is probed: a run with its token file on a `cpu` or `cuda` device."""
 
-    run: TrainingRun
+    run: TrainingRun | DdpRun
     tokens: str
     device: str
 
@@ -53,11 +54,15 @@ def describe(task: Task) -> Description:
     method, reason = resolve_method(
         task.settings.budget_method, target.type, run.memory_budget_mib is not None
     )
+    budget = budget_bytes(run, target)
+    if isinstance(run, DdpRun):
+        # Ranks on the CPU share the host.
+        whole = target.type == "cuda" or run.memory_budget_mib is not None
+        return Description(
+            device_record(target), budget if whole else budget / run.ranks, method, reason
+        )
     return Description(
-        device_record(target),
-        budget_bytes(run, target),
-        method,
-        reason or unsupported_reason(run, target),
+        device_record(target), budget, method, reason or unsupported_reason(run, target)
     )
 
 
@@ -103,12 +108,13 @@ def throughput(task: Task, batch_size: int) -> float:
 def _workload(task: Task, batch_size: int) -> Any:
     import torch
 
-    from scripts.lib.batch_size.workloads import WORKLOADS
+    from scripts.lib.batch_size.workloads import WORKLOADS, ddp_step
     from scripts.lib.training.measure import torch_device
 
     # Each thread has a stack, which counts towards a limit of the system.
     num_threads = 1 if task.settings.budget_method == "rlimit" else task.run.num_threads
     if num_threads:
         torch.set_num_threads(num_threads)
-    workload = WORKLOADS[task.settings.workload]
+    ddp = isinstance(task.run, DdpRun)
+    workload = ddp_step if ddp else WORKLOADS[task.settings.workload]
     return workload(task.run, batch_size, task.tokens, torch_device(task.device))

@@ -45,6 +45,7 @@ def nearest_neighbour(folder: str | Path, run: TrainingRun, budget_method: str) 
         result
         for result in _results(folder, run)
         if _has_line(result)
+        and isinstance(result.settings, TrainingRun)
         and result.budget_method == budget_method
         and _family(result.settings) == _family(run)
     ]

@@ -19,6 +19,7 @@ from scripts.lib.batch_size import child
 from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
 from scripts.lib.batch_size.child import Description, Task
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.config.ddp import DdpRun
 
 PRELOAD = [
     "torch",
@@ -43,7 +44,8 @@ class ProbeServer:
         self.task, self._exercise = task, exercise
         self.seconds: list[float] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        more = ["scripts.lib.ddp.step"] if isinstance(task.run, DdpRun) else []
+        self._context.set_forkserver_preload([*PRELOAD, *more])
 
     def describe(self) -> Description:
         """Describe the device.

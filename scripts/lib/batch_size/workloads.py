@@ -7,9 +7,12 @@ it again.
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.distributed as dist
 
 from scripts.lib.config.batch_size import BatchSizeSearch
+from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.tokens import sample_batches
 from scripts.lib.training.measure import exercise
@@ -51,6 +54,34 @@ def generate(
                 pad_token_id=0,
             )
 
+    once()
+    return once
+
+
+def ddp_step(
+    run: DdpRun, batch_size: int, text: str | Path, device: torch.device
+) -> Callable[[], None]:
+    """Two data-parallel steps of one rank, all samples of the greatest length.
+
+    Gradients, DDP's buckets and the state of the optimiser are alive, as on each of many ranks;
+    this process is the only one of its group. `text` is the `meta.json` of the run's text.
+    """
+    from scripts.lib.ddp.cache import open_text, random_samples
+    from scripts.lib.ddp.step import Learner, count_targets
+
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    known = open_text(Path(text).parent)
+    samples = random_samples(batch_size, run.max_length, known)
+    learner = Learner(run, known, device, run.seed)
+    rows = np.arange(batch_size)
+    total = count_targets(run, samples.lengths(run.max_length))
+
+    def once() -> None:
+        learner.step(samples, rows, total)
+
+    once()
     once()
     return once
 

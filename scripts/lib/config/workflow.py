@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from scripts.lib.config.ddp import DdpRun, DdpSweep
 from scripts.lib.config.inference import InferenceRun, InferenceSweep
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.training import TrainingRun, TrainingSweep
@@ -14,8 +15,8 @@ from scripts.lib.schema.base import Name, StrictModel, problem_at
 # A new kind adds its sweep to this union and its run to the table. A sweep has `runs(sizes)`, which
 # yields the settings of each run, and `notes()`; a run's model names in `slug` the settings that
 # its id shows.
-Sweep = Annotated[TrainingSweep | InferenceSweep, Field(discriminator="kind")]
-RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun}
+Sweep = Annotated[TrainingSweep | InferenceSweep | DdpSweep, Field(discriminator="kind")]
+RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun, "ddp": DdpRun}
 
 
 def _selection(batches: str) -> str:
@@ -48,6 +49,20 @@ class WorkflowConfig(StrictModel):
         description="Batches of each sweep that a call is restricted to, e.g. `0-2` or `1,4-6`; "
         "for `--config batches=0-2`. The summary is made by a call without it.",
     )
+
+    @model_validator(mode="after")
+    def _models_are_known(self) -> Self:
+        for name, sweep in self.sweeps.items():
+            combinations = sweep.combinations() if sweep.kind == "ddp" else ()
+            for model in dict.fromkeys(point["model"] for point in combinations):
+                # A slash tells a folder or a model on the hub from a mistyped size.
+                if model not in self.sizes and "/" not in model:
+                    raise problem_at(
+                        ("sweeps", name, "model"),
+                        f"unknown model {model!r}; allowed: {', '.join(self.sizes)}, a folder "
+                        "(./NAME) or a model on the hub (ORGANISATION/NAME)",
+                    )
+        return self
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:

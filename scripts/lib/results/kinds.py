@@ -2,7 +2,8 @@
 
 from pathlib import PurePath
 
-from scripts.lib.results import inference, training
+from scripts.lib.results import ddp, inference, training
+from scripts.lib.results.ddp import DdpResult
 from scripts.lib.results.inference import InferenceResult
 from scripts.lib.results.result import Result
 from scripts.lib.results.training import TrainingResult
@@ -11,12 +12,18 @@ from scripts.lib.results.training import TrainingResult
 RESULT_MODELS: dict[str, type[Result]] = {
     "training": TrainingResult,
     "inference": InferenceResult,
+    "ddp": DdpResult,
 }
 MEASUREMENT_VERSIONS = {
     "training": training.MEASUREMENT_VERSION,
     "inference": inference.MEASUREMENT_VERSION,
+    "ddp": ddp.MEASUREMENT_VERSION,
 }
-RESULT_FILES: dict[str, str] = {"training": "benchmark.json", "inference": "benchmark.json"}
+RESULT_FILES: dict[str, str] = {
+    "training": "benchmark.json",
+    "inference": "benchmark.json",
+    "ddp": "ddp.json",
+}
 
 
 def result_path(results_dir: str | PurePath, run: str, kind: str) -> str:

@@ -61,7 +61,7 @@ def row_of(result: Result, sweeps: str) -> dict[str, Any]:
         **provenance,
         **_flat(settings),
         "batch_size": None,
-        **metrics,
+        **_flat(metrics),
         "requested_batch_size": str(settings.get("batch_size", "")),
         "warnings": "; ".join(metrics.get("warnings", [])),
         "sweeps": sweeps,
@@ -88,14 +88,16 @@ def _scalars(model: type[BaseModel], part: str) -> dict[str, str]:
         for name, field in below.model_fields.items():
             if dtype := _dtype(field.annotation):
                 columns[name] = dtype
-            elif name not in _NO_COLUMNS:  # what is nested, e.g. `prefill`, as `prefill_tp`
+            elif (
+                name not in _NO_COLUMNS and get_origin(field.annotation) is not list
+            ):  # what is nested, e.g. `prefill`, as `prefill_tp`
                 inner = _scalars(below, name)
                 columns |= {f"{name}_{key}": kind for key, kind in inner.items()}
     return columns
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with those of nested mappings beside them, as `outer_inner`."""
+    """Settings or metrics with those of nested mappings beside them, as `outer_inner`."""
     inner = {
         f"{outer}_{name}": value
         for outer, values in settings.items()

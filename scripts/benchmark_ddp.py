@@ -1,0 +1,156 @@
+"""Train the modes of a data-parallel run side by side on its ranks, and write what came out.
+
+    python -m scripts.benchmark_ddp --run run.json --text DIR/meta.json --output ddp.json
+
+`--batch-size batch_size.json` is needed where the run says `max_local_batch: auto`. The ranks are
+`python -m scripts.train_ddp`; each mode and seed has its run directory in `--run-dir`, from whose
+checkpoint a call that was ended continues. A step that memory has no room for is a row with its
+status and reason, not an error.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.config import load_run
+from scripts.lib.config.ddp import DdpRun
+from scripts.lib.ddp.launch import Failure, launch
+from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.provenance import collect_provenance, now
+from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.results.ddp import MEASUREMENT_VERSION, DdpMetrics, DdpResult
+from scripts.lib.results.files import write_text
+from scripts.lib.results.reading import read_result
+from scripts.lib.schema.errors import InputError
+from scripts.train_ddp import FAILURE
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.benchmark_ddp", __doc__)
+    parser.add_argument("--run", required=True, help="run.json of the run")
+    parser.add_argument("--text", required=True, help="meta.json of the tokenised text")
+    parser.add_argument("--batch-size", help="batch_size.json of the run")
+    parser.add_argument("--run-dir", help="folder of the run directories; `ddp` beside the output")
+    parser.add_argument("--output", required=True, help="result file to write")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    run_id, run = load_run(arguments.run)
+    if not isinstance(run, DdpRun):
+        raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
+    started_at = now()
+    largest, failure = _largest(run, arguments.batch_size)
+    metrics = device = None
+    if failure is None:
+        failure = _without_room(run, largest)
+    if failure is None:
+        kind = run.device
+        if kind == "auto" and len(visible_gpus()) < run.ranks:
+            kind = "cpu"
+        with claim(kind, run.ranks) as held:
+            metrics, device, failure = _measure(run, arguments, largest, held)
+    result = DdpResult(
+        measurement_version=MEASUREMENT_VERSION,
+        run=run_id,
+        status=failure.status if failure else "ok",
+        reason=failure.reason if failure else "",
+        settings=run,
+        metrics=metrics,
+        provenance=collect_provenance(started_at, device, run.seed),
+    )
+    write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
+    return _summary(result)
+
+
+def _measure(
+    run: DdpRun, arguments: argparse.Namespace, largest: int | None, held: str
+) -> tuple[DdpMetrics | None, Any, Failure | None]:
+    from scripts.lib.ddp.cache import open_text
+
+    open_text(Path(arguments.text).parent)
+    folder = Path(arguments.run_dir or Path(arguments.output).parent / "ddp").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["--run", arguments.run, "--text", str(Path(arguments.text).parent)]
+    options += ["--output_dir", str(folder), "--device", held]
+    if largest is not None:
+        options += ["--max_tokens", str(largest * run.max_length)]
+    failure = launch(options, run.ranks, lambda rank: folder / FAILURE.format(rank))
+    if failure and failure.status == "input":
+        raise InputError(failure.reason)
+    if failure:
+        log.error("%s", failure.reason)
+    from scripts.lib.devices.record import device_record
+    from scripts.lib.training.measure import torch_device
+
+    device = device_record(torch_device(held))
+    if failure:
+        return None, device, failure
+    return _collect(run, folder, held, largest), device, None
+
+
+def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMetrics:
+    from scripts.lib.ddp.engine import COST
+    from scripts.lib.ddp.outcome import collect_metrics
+    from scripts.lib.ddp.processes import available_cores
+
+    coefficients = None
+    if run.cost_type == "fitted":
+        with suppress(OSError, ValueError):
+            coefficients = json.loads((folder / COST).read_text())
+    pinned = held == "cpu" and run.ranks <= available_cores()
+    warnings = []
+    if held == "cpu" and not pinned:
+        warnings.append(
+            f"{run.ranks} ranks share {available_cores()} cores: waiting ranks lend theirs, so "
+            "wall time hides imbalance; compare processor times"
+        )
+    return collect_metrics(
+        run, lambda mode, seed: folder / mode / f"seed{seed}",
+        device=held, backend="nccl" if held == "cuda" else "gloo", pinned=pinned,
+        largest_local_batch=largest, cost_coefficients=coefficients, warnings=warnings,
+    )  # fmt: skip
+
+
+def _largest(run: DdpRun, path: str | None) -> tuple[int | None, Failure | None]:
+    """Samples of the greatest length that fit on each rank, or why there is no such number."""
+    if run.max_local_batch != "auto":
+        return run.max_local_batch, None
+    if path is None:
+        raise InputError("--batch-size: required, because the run says max_local_batch: auto")
+    found = read_result(path, BatchSizeResult)
+    if found.status != "ok":
+        return None, Failure(found.status, found.reason)
+    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
+    return found.recommended_batch_size if recommended else found.batch_size, None
+
+
+def _without_room(run: DdpRun, largest: int | None) -> Failure | None:
+    """Why `static` may run out of memory: it cannot choose what its samples are."""
+    if largest is None or "static" not in run.modes or run.global_batch // run.ranks <= largest:
+        return None
+    return Failure(
+        "oom",
+        f"mode static puts {run.global_batch // run.ranks} samples on each rank, but memory is for "
+        f"{largest} of the greatest length; leave static out or lower global_batch",
+    )
+
+
+def _summary(result: DdpResult) -> dict[str, Any]:
+    summary = {"run": result.run, "status": result.status, "reason": result.reason}
+    for mode in result.settings.modes if result.metrics else ():
+        found = getattr(result.metrics, mode)
+        summary[mode] = {"step_time_mean_ms": found.step_time_mean_ms, "gain": found.gain}
+    return summary
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

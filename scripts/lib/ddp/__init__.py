@@ -1,0 +1,1 @@
+"""Data-parallel training on text of varying length: schedules, data, steps, records."""

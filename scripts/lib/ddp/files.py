@@ -1,0 +1,58 @@
+"""What can be told of the files of a text without reading them: existence, columns of a header.
+
+Light enough for the Snakefile, which refuses them before any job starts.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.config.ddp import TextData
+
+USUAL = {"text_column": ("sentence", "text"), "label_column": ("label",)}
+
+
+def problems_of(data: TextData, labelled: bool) -> list[str]:
+    """Return a line for each problem: a missing or empty file, a column that a header lacks."""
+    problems = []
+    for key, files in (("data_files", data.data_files), ("eval_files", data.eval_files)):
+        for file in files or ():
+            if not Path(file).is_file():
+                problems.append(f"{key}: {file}: no such file")
+            elif not Path(file).stat().st_size:
+                problems.append(f"{key}: {file}: is empty")
+    if problems or data.path != "csv":
+        return problems
+    columns = _header(data)
+    wanted = ["text_column", *(["label_column"] if labelled else [])]
+    found = (find_column(key, getattr(data, key), columns)[1] for key in wanted)
+    return [problem for problem in found if problem]
+
+
+def find_column(key: str, given: str | None, columns: list[str]) -> tuple[str, str]:
+    """Return the column that is asked for or usual, and a line where there is none."""
+    usual = USUAL[key]
+    found = next((name for name in ([given] if given else usual) if name in columns), "")
+    if found:
+        return found, ""
+    told = f"no column {given!r}" if given else f"none of the columns {', '.join(usual)}"
+    return "", f"{key}: {told}; the data has: {', '.join(columns)}"
+
+
+def separator(path: str, files: Sequence[str]) -> dict[str, Any]:
+    """Options of the CSV reader: in files of tabs quotes mean nothing, as in those of GLUE."""
+    if path == "csv" and all(Path(file).suffix == ".tsv" for file in files):
+        return {"sep": "\t", "quoting": csv.QUOTE_NONE}
+    return {}
+
+
+def _header(data: TextData) -> list[str]:
+    options = separator(data.path, data.data_files)
+    with Path(data.data_files[0]).open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(
+            file,
+            delimiter=options.get("sep", ","),
+            quoting=options.get("quoting", csv.QUOTE_MINIMAL),
+        )
+        return next(reader, [])

@@ -1,0 +1,94 @@
+"""Start the ranks of a run on this machine, and end all of them as soon as one fails."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.1
+# The others mostly notice by themselves, and say so.
+GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the ranks were ended: the status of the run, and a line for the user."""
+
+    status: str
+    reason: str
+
+
+def launch(arguments: Sequence[str], ranks: int, word_of: Callable[[int], Path]) -> Failure | None:
+    """Run `python -m scripts.train_ddp ARGUMENTS` on `ranks` ranks; None when all went well.
+
+    The ranks meet at a file, so no port is taken, and end with this process however it ends.
+    `word_of` is where a failing rank writes why.
+    """
+    for rank in range(ranks):
+        word_of(rank).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
+        meeting = f"--init_method=file://{folder}/meeting"
+        command = [sys.executable, "-m", "scripts.train_ddp", *arguments, meeting]
+        processes = []
+        try:
+            for rank in range(ranks):
+                processes.append(_start(command, rank, ranks))
+            codes = _wait(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+    return _failure(codes, word_of)
+
+
+def _start(command: list[str], rank: int, ranks: int) -> subprocess.Popen:
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    variables = {name: str(value) for name, value in places.items()}
+    return subprocess.Popen(
+        command,
+        env=os.environ | variables,
+        stdout=subprocess.DEVNULL,  # the last line there is this program's
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _wait(processes: list[subprocess.Popen]) -> list[int | None]:
+    """Exit codes of the ranks; once one fails, None for those that had to be ended."""
+    while True:
+        codes = [process.poll() for process in processes]
+        if None not in codes:
+            return codes
+        if any(codes):
+            time.sleep(GRACE_SECONDS)
+            return [process.poll() for process in processes]
+        time.sleep(POLL_SECONDS)
+
+
+def _failure(codes: list[int | None], word_of: Callable[[int], Path]) -> Failure | None:
+    if not any(code != 0 for code in codes):
+        return None
+    words = []
+    for rank in range(len(codes)):
+        with suppress(OSError, ValueError):
+            words.append(json.loads(word_of(rank).read_text()))
+    if own := [word for word in words if not word["lost"]]:
+        first = own[0]
+        where = "" if first["status"] == "input" else f"rank {first['rank']}: "
+        return Failure(first["status"], where + first["reason"])
+    for rank, code in enumerate(codes):
+        if code is not None and code < 0:
+            return Failure("failed", f"rank {rank} was ended by signal {-code}")
+    rank = next(rank for rank, code in enumerate(codes) if code)
+    return Failure("failed", f"rank {rank} ended with exit code {codes[rank]}")

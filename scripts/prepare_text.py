@@ -1,0 +1,40 @@
+"""Read and tokenise the text of a data-parallel run, once for all runs that share it.
+
+    python -m scripts.prepare_text --run run.json --output results/data/text-1a2b3c4d/meta.json
+
+The ids, places and labels lie beside the output, to be read by memory map.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.config import load_run
+from scripts.lib.config.ddp import DdpRun
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.prepare_text", __doc__)
+    parser.add_argument("--run", required=True, help="run.json of a run with this text")
+    parser.add_argument("--output", required=True, help="meta.json to write, beside it the text")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    from scripts.lib.ddp.cache import META, write_text_cache
+
+    _, run = load_run(arguments.run)
+    if not isinstance(run, DdpRun):
+        raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
+    output = Path(arguments.output)
+    if output.name != META:
+        raise InputError(f"--output: must be named {META}, got {output.name}")
+    return write_text_cache(run, output.parent)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

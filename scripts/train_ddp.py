@@ -1,0 +1,290 @@
+"""Train on several ranks with static, dynamic or sorted batches, and record every step.
+
+    torchrun --nproc_per_node=2 -m scripts.train_ddp --mode sorted --steps 100 --global_batch 32
+    torchrun --nproc_per_node=2 -m scripts.train_ddp --run run.json --output_dir results
+
+By hand a call trains one mode and writes the run directory `OUTPUT_DIR/RUN_ID` with `config.yaml`,
+`metrics/rank*.csv`, `merged_metrics.csv`, `summary.csv` and `figures`, and its path to
+`OUTPUT_DIR/last_run_MODE.txt`. With `--run` and no `--mode` the modes and seeds of the run take
+turns, and each has its run directory `OUTPUT_DIR/MODE/seedN`. `--resume` continues a run directory.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scripts.lib.config import load_run
+from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest
+from scripts.lib.config.loading import SIZES
+from scripts.lib.ddp.directories import read_settings
+from scripts.lib.ddp.processes import RankLost, is_lost, joined, pin_to_core
+from scripts.lib.devices.slots import visible_gpus
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.results.files import write_text
+from scripts.lib.schema.errors import InputError
+from scripts.lib.schema.problems import describe, dotted
+from scripts.lib.schema.yaml_file import load_yaml
+
+log = logging.getLogger(__name__)
+# Options that are settings of a run by the same name.
+SETTINGS = {
+    "global_batch": int, "max_length": int, "buffer_size": int, "cost_type": str,
+    "precision": str, "steps": int, "warmup_steps": int, "block_steps": int, "model": str,
+    "task": str, "tokenizer": str, "vocab": int, "accumulation": int, "learning_rate": float,
+    "dropout": float, "max_local_batch": int, "checkpoint_steps": int, "device": str,
+}  # fmt: skip
+DATASET = ("dataset_dir", "text_column", "label_column", "split", "eval_split", "name")
+HUB_NAMES = {"sst2": {"path": "stanfordnlp/sst2", "eval_split": "validation"}}
+# What a failing rank leaves for the program that started it.
+FAILURE = "failure-rank{}.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.train_ddp", __doc__)
+    parser.add_argument("--mode", help="static, dynamic or sorted")
+    parser.add_argument("--dataset", help="embedded, csv, json, parquet, sst2 or a hub name")
+    parser.add_argument("--data_files", nargs="+", help="files of csv, json, parquet")
+    parser.add_argument("--eval_files", nargs="+", help="files to evaluate on")
+    parser.add_argument("--seed", type=int, help="seed of weights, order and schedule")
+    parser.add_argument("--run", help="run.json whose settings are taken; options go above it")
+    parser.add_argument("--resume", metavar="DIR", help="run directory to continue")
+    parser.add_argument("--output_dir", default="outputs", help="folder of run directories")
+    parser.add_argument("--text", metavar="DIR", help="folder of the tokenised text")
+    parser.add_argument("--max_tokens", type=int, help="padded tokens that a rank can hold")
+    parser.add_argument("--trust_remote_code", action="store_true", default=None)
+    parser.add_argument("--no_figures", action="store_true", help="draw no figures at the end")
+    parser.add_argument("--init_method", default="env://", help="how the ranks meet")
+    parser.add_argument(
+        "--check-gradients", "--check_gradients", action="store_true",
+        help="compare the gradient of the first step with a single process's, and train nothing",
+    )  # fmt: skip
+    for name, kind in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=kind)
+    for name in DATASET:
+        parser.add_argument(f"--{name}")
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        run = _settings(arguments)
+    except InputError:
+        if rank:  # every rank finds the same; one of them says it
+            time.sleep(2)
+            raise SystemExit(2) from None
+        raise
+    kind = _device(run)
+    if kind == "cpu":
+        pin_to_core()
+    with joined(kind, arguments.init_method) as device:
+        folder = Path(_agree(_folder(arguments, run) if rank == 0 else None))
+        try:
+            return _train(arguments, run, folder, device)
+        except Exception as error:
+            if is_lost(error):
+                error = RankLost(f"rank {rank}: another rank is gone; its own output says why")
+            _leave_word(folder, rank, error)
+            raise error from None
+
+
+def _train(arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any) -> dict[str, Any]:
+    import torch.distributed as dist
+
+    from scripts.lib.ddp.cache import open_text
+    from scripts.lib.ddp.engine import Job, train
+
+    text = open_text(_prepared(arguments, run))
+    flat = _by_hand(arguments)
+    max_tokens = arguments.max_tokens
+    if max_tokens is None and isinstance(run.max_local_batch, int):
+        max_tokens = run.max_local_batch * run.max_length
+    job = Job(
+        run, text, device, folder,
+        lambda mode, seed: folder if flat else folder / mode / f"seed{seed}", max_tokens,
+    )  # fmt: skip
+    if arguments.check_gradients:
+        return {"run_dir": str(folder), "gradient_error": _check_gradients(job)}
+    if flat and dist.get_rank() == 0:
+        write_text(folder.parent / f"last_run_{run.modes[0]}.txt", f"{folder}\n")
+    train(job)
+    if flat and dist.get_rank() == 0 and not arguments.no_figures:
+        from scripts.lib.ddp.directories import metrics_of
+        from scripts.lib.figures.ddp import draw
+
+        draw([metrics_of([folder])], folder / "figures")
+    return {"run_dir": str(folder), "rank": dist.get_rank()}
+
+
+def _check_gradients(job: Any) -> dict[str, float]:
+    from scripts.lib.ddp.gradients import LIMIT, gradient_error
+    from scripts.lib.ddp.streams import Stream
+
+    lengths = job.text.train.lengths(job.run.max_length)
+    errors = {}
+    for mode in job.run.modes:
+        plan = Stream(mode, job.run, lengths, job.run.seed, job.cost, job.max_tokens).next()
+        errors[mode] = gradient_error(job.run, job.text, job.device, job.run.seed, plan)
+    log.info("relative error of the averaged gradient: %s", errors)
+    if max(errors.values()) > LIMIT:
+        raise RuntimeError(f"the averaged gradient is wrong: relative errors {errors}")
+    return errors
+
+
+def _settings(arguments: argparse.Namespace) -> DdpRun:
+    """Settings of the run: of `--run` or `--resume`, with the options above them."""
+    settings: dict[str, Any] = {}
+    if arguments.resume:
+        settings = read_settings(arguments.resume)[0]
+    elif arguments.run:
+        run = load_run(arguments.run)[1]
+        if not isinstance(run, DdpRun):
+            raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
+        settings = run.model_dump()
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if "ranks" in settings and settings["ranks"] != ranks:
+        raise InputError(f"ranks: the run is for {settings['ranks']}, but {ranks} were started")
+    settings["ranks"] = ranks
+    given = {name: getattr(arguments, name) for name in SETTINGS}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if arguments.mode:
+        settings["modes"] = [arguments.mode]
+    elif not settings.get("modes"):
+        raise InputError("--mode: required without --run; allowed: static, dynamic, sorted")
+    if arguments.seed is not None:
+        settings["seeds"] = [arguments.seed]
+    if arguments.trust_remote_code:
+        settings["trust_remote_code"] = True
+    settings["dataset"] = _dataset(arguments, settings.get("dataset", {}))
+    if _by_hand(arguments) and settings.get("steps", 50) <= settings.get("warmup_steps", 5):
+        settings["warmup_steps"] = 0
+    if "size" not in settings or arguments.model:
+        model = settings.setdefault("model", "tiny")
+        sizes = load_yaml(SIZES).data
+        settings["size"] = sizes.get(model)
+        if model not in sizes and "/" not in model:
+            allowed = ", ".join(sizes)
+            raise InputError(f"--model: unknown {model!r}; allowed: {allowed}, a folder (./NAME)"
+                             " or a model on the hub (ORGANISATION/NAME)")  # fmt: skip
+    try:
+        return DdpRun.model_validate(settings)
+    except ValidationError as error:
+        problems = describe(error, DdpRun, settings)
+        raise InputError(*(f"--{dotted(keys)}: {text}" for keys, text in problems)) from None
+
+
+def _dataset(arguments: argparse.Namespace, below: dict[str, Any]) -> dict[str, Any]:
+    data = dict(below)
+    if arguments.dataset:
+        data |= HUB_NAMES.get(arguments.dataset, {"path": arguments.dataset})
+    for name in ("data_files", "eval_files", *DATASET):
+        if getattr(arguments, name) is not None:
+            data[name] = getattr(arguments, name)
+    local = data.get("path", EMBEDDED) in FILE_FORMATS
+    for name in ("data_files", "eval_files") if local else ():
+        # A run directory is resumed from anywhere.
+        if data.get(name):
+            data[name] = [str(Path(file).absolute()) for file in data[name]]
+    return data
+
+
+def _by_hand(arguments: argparse.Namespace) -> bool:
+    """Whether one mode is trained into a run directory of its own."""
+    return arguments.run is None or arguments.mode is not None
+
+
+def _folder(arguments: argparse.Namespace, run: DdpRun) -> str:
+    if arguments.resume:
+        return str(Path(arguments.resume).absolute())
+    output = Path(arguments.output_dir).absolute()
+    if not _by_hand(arguments):
+        return str(output)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.modes[0]}-seed{run.seed}"
+    names = (stem, *(f"{stem}-{i}" for i in range(2, 1000)))
+    return str(next(output / name for name in names if not (output / name).exists()))
+
+
+def _device(run: DdpRun) -> str:
+    gpus = len(visible_gpus()) if run.device != "cpu" else 0
+    needed = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if run.device == "cuda" and gpus < needed:
+        raise InputError(f"device: cuda needs {needed} GPU(s), but this process sees {gpus}")
+    return "cuda" if gpus >= needed else "cpu"
+
+
+def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
+    """Folder of the tokenised text; rank 0 writes it where it is missing, the others wait."""
+    import torch.distributed as dist
+
+    if arguments.text:
+        return Path(arguments.text)
+    folder, problems = None, ()
+    if dist.get_rank() == 0:
+        from scripts.lib.ddp.cache import META, write_text_cache
+
+        base = Path(run.dataset.dataset_dir or Path(arguments.output_dir, "data"))
+        folder = base / f"text-{text_digest(run.model_dump())}{_stamp(run)}"
+        try:
+            if not (folder / META).exists():
+                log.info("tokenising %s into %s", run.dataset.path, folder)
+                write_text_cache(run, folder)
+        except InputError as error:
+            problems = error.problems
+    folder, problems = _agree([str(folder), problems])
+    if problems:
+        if dist.get_rank():
+            time.sleep(2)
+            raise SystemExit(2)
+        raise InputError(*problems)
+    return Path(folder)
+
+
+def _stamp(run: DdpRun) -> str:
+    """Changes with the files of the text, so that an older cache is not taken for theirs."""
+    files = [*(run.dataset.data_files or ()), *(run.dataset.eval_files or ())]
+    with suppress(OSError):
+        latest = max((Path(file).stat().st_mtime_ns for file in files), default=None)
+        return f"-{latest:x}" if latest else ""
+    return ""
+
+
+def _agree(value: Any) -> Any:
+    """Return what rank 0 gives, on every rank."""
+    import torch.distributed as dist
+
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device="cpu")
+    return box[0]
+
+
+def _leave_word(folder: Path, rank: int, error: Exception) -> None:
+    """Write why this rank failed, for the program that started it."""
+    from scripts.lib.ddp.scheduler import ScheduleError
+    from scripts.lib.training.memory import is_out_of_memory
+
+    status = "oom" if is_out_of_memory(error) or isinstance(error, ScheduleError) else "failed"
+    if isinstance(error, InputError):
+        status = "input"
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    reason = str(error) if isinstance(error, InputError | ScheduleError) else text
+    lost = isinstance(error, RankLost)
+    with suppress(OSError):
+        write_text(
+            folder / FAILURE.format(rank),
+            json.dumps({"rank": rank, "status": status, "reason": reason, "lost": lost}),
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,90 @@
+"""Run a function on several ranks of this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+
+from scripts.lib.config.ddp import DdpRun
+from scripts.lib.ddp.cache import open_text
+from scripts.lib.ddp.engine import Job, train
+from scripts.lib.ddp.gradients import gradient_error
+from scripts.lib.ddp.processes import joined
+from scripts.lib.ddp.records import read_run
+from scripts.lib.ddp.step import Learner
+from scripts.lib.ddp.streams import Stream
+
+PICO = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+
+
+def ddp_run(**changes) -> DdpRun:
+    settings = {
+        "model": "pico", "size": PICO, "global_batch": 16, "max_length": 48, "vocab": 300,
+        "steps": 12, "warmup_steps": 2, "block_steps": 3, "precision": "fp32", "device": "cpu",
+    }  # fmt: skip
+    return DdpRun.model_validate(settings | changes)
+
+
+def on_ranks(function, ranks: int, folder: Path, *arguments):
+    """Call `function(device, *arguments)` on each rank; returns what rank 0 returned."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.unit.ddp_ranks"])
+    receiver, sender = context.Pipe(duplex=False)
+    meeting = folder / f"meeting-{os.urandom(4).hex()}"
+    processes = [
+        context.Process(target=_rank, args=(sender, rank, ranks, meeting, function, arguments))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        assert receiver.poll(120), "the ranks gave no answer"
+        answer = receiver.recv()
+    finally:
+        for process in processes:
+            process.join(10)
+            process.kill()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _rank(sender, rank, ranks, meeting, function, arguments):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
+    try:
+        with joined("cpu", f"file://{meeting}") as device:
+            answer = function(device, *arguments)
+            if rank == 0:
+                sender.send(answer)
+    except Exception as error:
+        sender.send(RuntimeError(f"rank {rank}: {error!r}"))
+
+
+def gradient_errors(device, runs: list[DdpRun], text_folder: Path) -> dict[str, float]:
+    """Relative errors of the averaged gradient of a step by run and mode."""
+    text = open_text(text_folder)
+    errors = {}
+    for run in runs:
+        for mode in run.modes:
+            stream = Stream(mode, run, text.train.lengths(run.max_length), run.seed)
+            name = f"{run.task} accumulation={run.accumulation} {mode}"
+            errors[name] = gradient_error(run, text, device, run.seed, stream.next())
+    return errors
+
+
+def losses(device, run: DdpRun, text_folder: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Train a run; the loss of each step over the global batch, by mode."""
+    text = open_text(text_folder)
+    train(Job(run, text, device, folder, lambda mode, seed: folder / mode))
+    return {mode: global_losses(folder / mode) for mode in run.modes}
+
+
+def global_losses(folder: Path) -> np.ndarray:
+    records = read_run(folder)
+    return (records["loss"] * records["targets"]).sum(axis=1) / records["targets"].sum(axis=1)
+
+
+def evaluation(device, run: DdpRun, text_folder: Path) -> dict[str, float]:
+    text = open_text(text_folder)
+    return Learner(run, text, device, run.seed).evaluate(text.evaluation)

@@ -1,0 +1,263 @@
+"""Data-parallel runs through the workflow, by hand, killed, resumed, and refused."""
+
+import copy
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from scripts import find_batch_size
+from scripts.lib.config.ddp import DdpRun
+from scripts.lib.config.runs import run_id
+from scripts.lib.ddp.cache import write_text_cache
+from scripts.lib.ddp.directories import metrics_of
+from scripts.lib.ddp.records import read_run
+from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.results.ddp import DdpResult
+from scripts.lib.results.reading import read_result
+from tests.conftest import ROOT
+from tests.workflows import Workflow
+
+PICO = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+SETTINGS = {"model": "pico", "global_batch": 8, "max_length": 32, "vocab": 300, "steps": 12,
+            "warmup_steps": 2, "block_steps": 2, "device": "cpu"}  # fmt: skip
+SWEEP = SETTINGS | {
+    "kind": "ddp",
+    "max_local_batch": "auto",
+    "memory_budget_mib": 2,
+    "seeds": [0, 1],
+}
+CONFIG = {"sizes": {"pico": PICO}, "sweeps": {"modes": SWEEP}}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """Folder of the embedded text, tokenised for the runs of the tests."""
+    folder = tmp_path_factory.mktemp("text")
+    write_text_cache(DdpRun.model_validate(SETTINGS | {"size": PICO}), folder)
+    return folder
+
+
+def write_run(folder, **changes) -> Path:
+    settings = DdpRun.model_validate(SETTINGS | {"size": PICO} | changes).model_dump()
+    path = folder / "run.json"
+    path.write_text(json.dumps({"run": run_id(settings), "settings": settings}))
+    return path
+
+
+def start(run: Path, text: Path, folder: Path) -> psutil.Popen:
+    command = [sys.executable, "-m", "scripts.benchmark_ddp", "--run", run, "--text",
+               text / "meta.json", "--output", folder / "ddp.json"]  # fmt: skip
+    return psutil.Popen(
+        list(map(str, command)), cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def train(*arguments, ranks=2):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               f"--nproc_per_node={ranks}", "-m", "scripts.train_ddp", *map(str, arguments)]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def steps_of(folder: Path) -> list[tuple[int, int, int, float]]:
+    """What every rank had in each step: samples, real and padded tokens, loss."""
+    records = read_run(folder)
+    names = ("local_batch", "real_tokens", "padded_tokens", "loss")
+    return [tuple(row) for row in np.stack([records[n].ravel() for n in names], axis=1).tolist()]
+
+
+def test_from_yaml_to_the_report_and_again(tmp_path):
+    workflow = Workflow(tmp_path, copy.deepcopy(CONFIG))
+    workflow.run()
+    (row,) = workflow.summary.to_dict("records")
+    assert (row["status"], row["kind"], row["ranks"]) == ("ok", "ddp", 2)
+    for mode in ("static", "dynamic", "sorted"):
+        assert row[f"{mode}_step_time_mean_ms"] > 0
+        assert 0 < row[f"{mode}_efficiency"] <= 1
+    assert row["sorted_gain_ci_low"] <= row["sorted_gain"] <= row["sorted_gain_ci_high"]
+    assert row["sorted_padding_share"] < row["static_padding_share"]
+    assert row["sorted_padded_gain"] > row["dynamic_padded_gain"] * 0.9
+    assert not [name for name in row if "seeds" in name]
+    table = (tmp_path / "results/tables/ddp.md").read_text()
+    assert len(table.strip().splitlines()) == 2 + 2 + 3
+    names = {path.stem for path in (tmp_path / "results/figures").iterdir()}
+    assert {"ddp_step_time", "ddp_imbalance", "ddp_padding", "ddp_loss", "ddp_wait",
+            "ddp_lengths", "batch_size"} == names  # fmt: skip
+    (result,) = tmp_path.glob("results/runs/*/ddp.json")
+    metrics = read_result(result, DdpResult).metrics
+    assert [seed.seed for seed in metrics.static.seeds] == [0, 1]
+    assert len(metrics.static.seeds[0].loss) == 12
+    found = read_result(result.with_name("batch_size.json"), BatchSizeResult)
+    assert (found.status, found.batch_size) == ("ok", metrics.largest_local_batch)
+    directory = result.parent / "ddp/sorted/seed1"
+    assert {"config.yaml", "merged_metrics.csv", "summary.csv", "text.json", "metrics"} == {
+        path.name for path in directory.iterdir()
+    }
+    assert len(pd.read_csv(directory / "merged_metrics.csv")) == 2 * 12
+    assert workflow.planned() == {}
+    workflow.config["sweeps"]["modes"]["cost_type"] = ["tokens", "tokens_sq"]
+    planned = workflow.planned()
+    assert (planned["train_ddp"], planned["find_batch_size"]) == (1, 1)
+    assert "prepare_text" not in planned
+    workflow.config = copy.deepcopy(CONFIG)
+    workflow.run("--report", "report.html")
+    report = (tmp_path / "report.html").read_text()
+    assert "Table: modes compared" in report
+    assert not re.search(r"System Message|\(WARNING/", report)
+
+
+def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path):
+    run = write_run(tmp_path, steps=40, checkpoint_steps=6, modes=["dynamic", "sorted"])
+    whole = tmp_path / "whole"
+    assert start(run, text, whole).wait(120) == 0
+    cut = tmp_path / "cut"
+    first = start(run, text, cut)
+    checkpoint = cut / "ddp/checkpoint.pt"
+    wait_for(checkpoint.exists)
+    ranks = [child for child in first.children() if "train_ddp" in " ".join(child.cmdline())]
+    assert len(ranks) == 2
+    ranks[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    assert first.wait(30) == 0
+    assert time.monotonic() - killed < 10
+    assert not any(rank.is_running() for rank in ranks)
+    told = read_result(cut / "ddp.json", DdpResult)
+    assert (told.status, told.reason) == ("failed", "rank 1 was ended by signal 9")
+    again = start(run, text, cut)
+    assert "continuing at seed 0, step" in again.communicate(timeout=120)[1]
+    for mode in ("dynamic", "sorted"):
+        expected = steps_of(whole / "ddp" / mode / "seed0")
+        assert steps_of(cut / "ddp" / mode / "seed0") == expected
+        assert len(expected) == 2 * 40
+    assert not checkpoint.exists()
+
+
+def test_a_killed_launcher_leaves_no_rank(text, tmp_path):
+    process = start(write_run(tmp_path, steps=2000), text, tmp_path)
+    wait_for((tmp_path / "ddp/sorted/seed0/metrics/rank1.csv").exists)
+    ranks = process.children()
+    process.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert len(ranks) >= 2
+    assert not alive
+
+
+def test_by_hand_under_torchrun_and_compared(text, tmp_path):
+    options = ("--text", text, "--output_dir", tmp_path, "--steps", 12, "--global_batch", 16,
+               "--max_length", 96, "--model", "nano", "--vocab", 300, "--device", "cpu",
+               "--dropout", 0)  # fmt: skip
+    for mode in ("static", "sorted"):
+        done = train("--mode", mode, *options)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout.splitlines()[-1])
+        folder = Path((tmp_path / f"last_run_{mode}.txt").read_text().strip())
+        assert str(folder) == told["run_dir"]
+        assert len(list((folder / "figures").iterdir())) == 12
+    folders = [
+        (tmp_path / f"last_run_{mode}.txt").read_text().strip() for mode in ("static", "sorted")
+    ]
+    metrics = metrics_of(folders).metrics
+    assert metrics.sorted.padded_gain > 1
+    assert metrics.static.final_loss == pytest.approx(metrics.sorted.final_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode", "static", "--global_batch", "33"], "--global_batch: 33 is no multiple of ranks 2"),
+        (["--mode", "sorted", "--dataset", "csv", "--data_files", "{rows}", "--text_column", "txt"],
+         "dataset.text_column: no column 'txt'; the data has: sentence, label"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_under_torchrun(arguments, message, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("sentence,label\n" + "a b,1\nc,0\n" * 9)
+    arguments = [argument.format(rows=rows) for argument in arguments]
+    began = time.monotonic()
+    done = train(*arguments, "--output_dir", tmp_path)
+    assert done.returncode != 0
+    assert time.monotonic() - began < 60
+    assert done.stderr.count(message) == 1
+    assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"global_batch": 9}, "global_batch: 9 is no multiple of ranks 2, which mode static needs"),
+        ({"ranks": 4, "global_batch": 3}, "global_batch: 3 is smaller than ranks 4"),
+        ({"buffer_size": 3}, "buffer_size: 3 is too small: 2 ranks look ahead at 6 samples"),
+        ({"model": "huge"}, "unknown model 'huge'; allowed: nano"),
+        ({"warmup_steps": 12}, "warmup_steps: 12 leaves none of the 12 steps"),
+        ({"seeds": [1, 1]}, "seeds: 1 stands twice"),
+        ({"dataset": {"path": "csv"}}, "dataset.data_files: required with path: csv"),
+        ({"dataset": {"path": "csv", "data_files": ["no.csv"]}}, "dataset.data_files: no.csv: no such file"),
+        ({"dataset": {"path": "csv", "data_files": ["{rows}"], "text_column": "txt"}},
+         "dataset.text_column: no column 'txt'; the data has: sentence, label"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_before_anything_runs(changes, message, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("sentence,label\na,1\n")
+    changes = json.loads(json.dumps(changes).replace("{rows}", str(rows)))
+    told = Workflow(tmp_path, {"sizes": {"pico": PICO}, "sweeps": {"a": SWEEP | changes}}).call()
+    assert told.returncode != 0
+    lines = [line for line in (told.stdout + told.stderr).splitlines() if "sweeps.a" in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in told.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_largest_batch_holds_gradients_buckets_and_optimiser_state(text, tmp_path):
+    search = {"upper_limit": 64}
+    run = write_run(tmp_path, max_local_batch="auto", memory_budget_mib=2, batch_size_search=search)
+    output = tmp_path / "batch_size.json"
+    arguments = ["--run", run, "--tokens", text / "meta.json", "--output", output]
+    assert find_batch_size.main(list(map(str, arguments))) == 0
+    found = read_result(output, BatchSizeResult)
+    assert found.certified
+    assert found.worst_case["mode"] == "ddp_step"
+    parameters = parameters_of(read_run_model(run), text)
+    # Weights, gradients in the buckets of DDP, and two moments of AdamW.
+    assert found.memory_model.intercept_mib * 2**20 > 4 * 4 * parameters
+
+
+def test_static_without_room_is_told_as_out_of_memory(text, tmp_path):
+    process = start(write_run(tmp_path, max_local_batch=3), text, tmp_path)
+    assert process.wait(60) == 0
+    told = read_result(tmp_path / "ddp.json", DdpResult)
+    assert told.status == "oom"
+    assert "mode static puts 4 samples on each rank, but memory is for 3" in told.reason
+
+
+def read_run_model(path: Path) -> DdpRun:
+    return DdpRun.model_validate(json.loads(path.read_text())["settings"])
+
+
+def parameters_of(run: DdpRun, text: Path) -> int:
+    import torch
+
+    from scripts.lib.ddp.cache import open_text
+    from scripts.lib.ddp.model import build_model
+
+    known = open_text(text)
+    model = build_model(
+        run, known.vocab_size, known.num_labels, known.pad_id, torch.device("cpu"), 0
+    )
+    return sum(p.numel() for p in model.parameters())
+
+
+def wait_for(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
