@@ -11,6 +11,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from scripts.lib.clock import settle_future_files
 from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.inputs import check_inputs
@@ -31,6 +32,7 @@ try:
     SWEEPS = expand_sweeps(CONFIG)
     if workflow.is_main_process:
         check_inputs(SWEEPS)
+        settle_future_files("results")
         print(*SWEEPS.notes, sep="\n", end="\n" * bool(SWEEPS.notes), file=sys.stderr)
 except InputError as error:
     sys.exit(str(error))
@@ -58,10 +60,6 @@ onstart:
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)
-
-
-localrules:
-    all,
 
 
 rule all:

@@ -40,6 +40,10 @@ DDP_FIGURES = [
 ]
 
 
+localrules:
+    all,
+
+
 wildcard_constraints:
     run=RUN_PATTERN,
     sweep=r"[\w.-]+",

@@ -61,6 +61,8 @@ def _failure(path: Path) -> str:
         return f"{path}: is no result"
     except InputError as error:
         return str(error)
+    if result.run != path.parent.name:
+        return f"{path}: is the result of {result.run}"
     return f"{path}: failed: {result.reason}" if result.status == "failed" else ""
 
 
