@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scripts.lib.config.inference import server_settings
 from scripts.lib.config.workflow import RUN_MODELS, WorkflowConfig
 from scripts.lib.matrix.batches import batch_slices
 from scripts.lib.schema.collector import paused_collector
@@ -108,6 +109,11 @@ def run_id(settings: Mapping[str, Any]) -> str:
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
     return f"{_slug(settings)}-{digest}"
+
+
+def server_id(settings: Mapping[str, Any]) -> str:
+    """Readable name and hash of the server that a run of kind `inference` is measured on."""
+    return run_id(server_settings(settings))
 
 
 def load_run(path: str | Path) -> tuple[str, BaseModel]:
