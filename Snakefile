@@ -53,6 +53,7 @@ onstart:
         try:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
+            write_wanted(workflow)
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)

@@ -5,9 +5,12 @@ import re
 from functools import cache
 
 from scripts.lib.config import RUN_PATTERN
+from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
+from scripts.lib.config.runs import server_id
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
 from scripts.lib.workflow_progress import MEASURING
+from scripts.lib.results.files import write_text
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
@@ -26,6 +29,7 @@ TRAINING_FIGURES = [
     "training_utilisation",
     "training_breakdown",
 ]
+INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
 
 
 wildcard_constraints:
@@ -69,6 +73,38 @@ def tokens_of(wildcards):
     return settings["data_path"] or f"results/data/tokens-{settings['vocab']}.npy"
 
 
+def model_of(wildcards):
+    """The embedded model, for a served run that names it."""
+    return "results/data/embedded-model" if settings_of(wildcards).get("model") == EMBEDDED_MODEL else []
+
+
+def serving_options(wildcards):
+    """Options of an inference run: the folder that the points of its server share."""
+    if run_of(wildcards).kind != "inference":
+        return []
+    return ["--server-dir", server_dir_of(wildcards)]
+
+
+def server_dir_of(wildcards):
+    return f"results/servers/{server_of_run(wildcards.run)}"
+
+
+@cache
+def server_of_run(run):
+    return server_id(settings_of_run(run))
+
+
+def write_wanted(workflow):
+    """Tell the servers which of their points this call measures: they start once for all."""
+    wanted = {}
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "benchmark" and run_of(job.wildcards).kind == "inference":
+            runs = wanted.setdefault(server_dir_of(job.wildcards), {})
+            runs[job.wildcards.run] = run_json(job.wildcards)
+    for folder, runs in wanted.items():
+        write_text(Path(folder, WANTED), json.dumps(runs))
+
+
 def batch_size_of(wildcards):
     """The largest batch of a run where it is asked for; a number bypasses the search."""
     if settings_of(wildcards).get("batch_size") == "auto":
@@ -77,15 +113,35 @@ def batch_size_of(wildcards):
 
 
 def gpu_of(wildcards):
-    """GPUs of a measuring job; `auto` asks for one where this machine has any."""
-    device = settings_of(wildcards).get("device")
-    return int(device == "cuda" or (device == "auto" and has_gpu()))
+    """GPUs of a measuring job; `auto` asks for them where this machine has any.
+
+    A server that needs more than this machine has is not started, so it asks for none.
+    """
+    device, count = device_of(settings_of(wildcards))
+    if device == "auto" or (workflow.local_exec and count > 1):
+        return count if len(visible_gpus_here()) >= count else 0
+    return count if device == "cuda" else 0
+
+
+def device_of(settings):
+    """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
+    if settings["kind"] != "inference":
+        return settings.get("device"), 1
+    server = settings["server"]
+    if server["base_url"] or not server.get("launch"):
+        return "cpu", 1
+    only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
+    return "cuda" if only_cuda else server["device"], settings["tp"]
 
 
 @cache
+def visible_gpus_here():
+    """GPUs that a job here would find; asked once, and only where a run leaves it open."""
+    return visible_gpus()
+
+
 def has_gpu():
-    """Whether a job here would find a GPU; asked once, and only where a run leaves it open."""
-    return bool(visible_gpus())
+    return bool(visible_gpus_here())
 
 
 def refuse_missing_gpus(workflow):
@@ -206,12 +262,14 @@ def tables_of_all():
     if "training" in kinds():
         names += TRAINING_TABLES
         names += ["training_modes"] if compares_modes() else []
+    names += ["inference"] if "inference" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
 
 def figures_of_all():
     names = list(TRAINING_FIGURES) if "training" in kinds() else []
+    names += INFERENCE_FIGURES if "inference" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

@@ -22,6 +22,9 @@ SeqLens = Literal[tuple(SEQ_LENS)]
 
 MULTINODE = "servers over several nodes are planned and counted, but not started yet"
 
+# The file below a server's folder that says which of its points a workflow measures.
+WANTED = "wanted.json"
+
 # `model` of an entry that serves the small model that the workflow makes itself.
 EMBEDDED_MODEL = "embedded"
 

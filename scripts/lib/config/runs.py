@@ -122,12 +122,21 @@ def load_run(path: str | Path) -> tuple[str, BaseModel]:
     Raises InputError when the file is no such JSON or the settings do not fit the model.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        text = ""
+    return read_run(text, path)
+
+
+def read_run(text: str, path: str | Path) -> tuple[str, BaseModel]:
+    """Read the text of a `run.json`, as `load_run` does; `path` stands in messages."""
+    try:
+        data = json.loads(text)
         settings = data["settings"]
         model = RUN_MODELS[settings["kind"]]
         return str(data["run"]), model.model_validate(settings)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         problems = describe(error, model, settings)
         raise InputError(

@@ -27,7 +27,7 @@ from scripts.lib.serving import supervisor
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# `PID:START` of the process that started a server, in the environment of all processes of it.
+# `PID:START:PORT`: who started a server, in the environment of all its processes.
 OWNER = "SWEEPMAKE_SERVER_OWNER"
 PORT_ATTEMPTS = 3
 POLL_SECONDS = 0.1
@@ -139,9 +139,9 @@ def _started(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     if launch.config_file is not None:
         config_file.write_text(json.dumps(launch.config_file))  # JSON is YAML
-    owner = f"{os.getpid()}:{psutil.Process().create_time()}"
+    owner = f"{os.getpid()}:{psutil.Process().create_time()}:{port}"
     start = time.monotonic()
-    with log_path.open("ab") as output:
+    with log_path.open("wb") as output:
         process = psutil.Popen(
             [sys.executable, "-I", supervisor.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
@@ -204,14 +204,7 @@ def _stop(process: psutil.Popen, owner: str) -> None:
     except psutil.TimeoutExpired:
         process.kill()
         process.wait()
-    _end([p for p, told in _served_processes() if told == owner and _started_by(p, process)])
-
-
-def _started_by(candidate: psutil.Process, process: psutil.Popen) -> bool:
-    """Whether a process is of the session of `process`; this job may have several servers."""
-    with suppress(OSError):
-        return os.getsid(candidate.pid) == process.pid
-    return False
+    _end([candidate for candidate, told in _served_processes() if told == owner])
 
 
 def _served_processes() -> Iterator[tuple[psutil.Process, str]]:
@@ -223,8 +216,8 @@ def _served_processes() -> Iterator[tuple[psutil.Process, str]]:
 
 
 def _is_alive(owner: str) -> bool:
-    pid, _, started = owner.partition(":")
     try:
+        pid, started, _ = owner.split(":")
         process = psutil.Process(int(pid))
         alive = process.status() != psutil.STATUS_ZOMBIE
         return alive and abs(process.create_time() - float(started)) < 1
