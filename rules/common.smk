@@ -75,7 +75,11 @@ def tokens_of(wildcards):
 
 def model_of(wildcards):
     """The embedded model, for a served run that names it."""
-    return "results/data/embedded-model" if settings_of(wildcards).get("model") == EMBEDDED_MODEL else []
+    return (
+        "results/data/embedded-model"
+        if settings_of(wildcards).get("model") == EMBEDDED_MODEL
+        else []
+    )
 
 
 def serving_options(wildcards):

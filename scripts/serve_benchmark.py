@@ -63,9 +63,7 @@ def serve_run(run_id: str, run: InferenceRun, arguments: argparse.Namespace) -> 
     measured = folder / "measured"
 
     def keep(done: str, result: InferenceResult, records: list) -> None:
-        store.write_result(
-            measured / f"{done}.json", measured / f"{done}.parquet", result, records
-        )
+        store.write_result(measured / f"{done}.json", measured / f"{done}.parquet", result, records)
 
     with store.hold(folder):
         result = store.fetch(folder, run_id, run, output)

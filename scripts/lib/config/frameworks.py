@@ -53,12 +53,12 @@ class Framework(StrictModel):
     multi_gpu: bool = True
     precisions: dict[Text, Text] | None = None
     config_file: dict[str, Any] | None = None
-    config_file_ep: dict[str, Any] = {}
-    config_file_dp_attn: dict[str, Any] = {}
-    config_file_mtp: dict[str, Any] = {}
-    config_file_draft_model: dict[str, Any] = {}
+    config_file_ep: dict[str, Any] = Field({})
+    config_file_dp_attn: dict[str, Any] = Field({})
+    config_file_mtp: dict[str, Any] = Field({})
+    config_file_draft_model: dict[str, Any] = Field({})
     health: Text
-    request: dict[str, Any] = {}
+    request: dict[str, Any] = Field({})
 
 
 class UnsupportedError(Exception):

@@ -51,7 +51,12 @@ def cuda_device() -> DeviceRecord:
     """Describe the first visible GPU by the driver's tool, without a CUDA context of our own."""
     query = "name,memory.total,driver_version"
     name = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    command = ["nvidia-smi", f"--id={name}", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    command = [
+        "nvidia-smi",
+        f"--id={name}",
+        f"--query-gpu={query}",
+        "--format=csv,noheader,nounits",
+    ]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         gpu, memory, driver = (part.strip() for part in told.stdout.splitlines()[0].split(","))

@@ -69,9 +69,7 @@ def summarize_latency(values: Sequence[float]) -> dict[str, float | None]:
     data = np.asarray(values, dtype=float)
     median, p90, p99, p99_9 = (float(v) for v in np.percentile(data, [50, 90, 99, 99.9]))
     std = float(data.std(ddof=1)) if data.size > 1 else 0.0
-    return dict(
-        zip(STATISTICS, (float(data.mean()), median, std, p90, p99, p99_9), strict=True)
-    )
+    return dict(zip(STATISTICS, (float(data.mean()), median, std, p90, p99, p99_9), strict=True))
 
 
 def wrong_lengths(records: Sequence[Record], asked: int) -> int:
@@ -81,7 +79,9 @@ def wrong_lengths(records: Sequence[Record], asked: int) -> int:
     put through a tokenizer again may come back as other, equally valid tokens.
     """
     made = (r.output_tokens if r.usage_tokens is None else r.usage_tokens for r in records)
-    return sum(1 for r, tokens in zip(records, made, strict=True) if not r.error and tokens != asked)
+    return sum(
+        1 for r, tokens in zip(records, made, strict=True) if not r.error and tokens != asked
+    )
 
 
 def warnings_of(load: LoadRun, asked: int) -> list[str]:
@@ -96,9 +96,7 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
         lengths = sorted({r.usage_tokens or r.output_tokens for r in done} - {asked})[:5]
         told = ", ".join(map(str, lengths))
         found.append(f"{wrong} answers are not {asked} tokens long, but e.g. {told}")
-    if prompts := sum(
-        1 for r in done if r.usage_prompt_tokens not in (None, r.prompt_tokens)
-    ):
+    if prompts := sum(1 for r in done if r.usage_prompt_tokens not in (None, r.prompt_tokens)):
         found.append(f"the server counts other prompt lengths than the tokenizer in {prompts}")
     if load.client_cpu_share > CLIENT_CPU_LIMIT:
         share = round(100 * load.client_cpu_share)

@@ -11,12 +11,12 @@ from typing import Any
 
 from scripts.lib.tokens import embedded_text
 
-VOCAB = 2048
+VOCAB = 1024
 CONTEXT_LENGTH = 4096
 DIMENSIONS = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
+    "hidden_size": 64,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
 }

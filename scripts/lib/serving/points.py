@@ -1,6 +1,7 @@
 """Measure the points of one server: start it once, go through its concurrencies."""
 
 import logging
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,9 @@ from scripts.lib.serving.prompts import Prompt, count_tokens, load_tokenizer, ma
 from scripts.lib.serving.server import RunningServer, ServerError, missing_program, serve
 
 log = logging.getLogger(__name__)
+
+# A connection breaks a little before the server is known to have ended.
+END_SECONDS = 2.0
 
 # Called with each point as soon as it is done: its id, its result, its requests.
 Keep = Callable[[str, InferenceResult, list[Record]], None]
@@ -142,10 +146,11 @@ class _Servers:
         options = self._run.server
         path = self._log_dir / f"server-{self.boots}.log"
         fields = {"model": self._model, "device": self._device.kind}
+        environment = _threads() if self._device.kind == "cpu" else {}
         log.info("starting the server, its log is %s", path)
         try:
             self._server = self._held.enter_context(
-                serve(options.launch, fields, path, options.start_timeout_s)
+                serve(options.launch, fields, path, options.start_timeout_s, environment)
             )
         except ServerError as error:
             self._failed = str(error)
@@ -157,6 +162,19 @@ class _Servers:
             server_start_s=self._server.start_seconds,
             command=self._server.command,
         )
+
+
+def _threads() -> dict[str, str]:
+    """Threads of a server on the CPU: the cores of the job but one, which is the client's.
+
+    Threads that wait for one another at every operation are slowed a hundredfold where more of
+    them are runnable than there are cores. Snakemake tells a job its cores in OMP_NUM_THREADS.
+    """
+    cores = len(os.sched_getaffinity(0))
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit():
+        cores = min(cores, int(told))
+    return {"OMP_NUM_THREADS": str(max(1, cores - 1))}
 
 
 def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
@@ -174,12 +192,14 @@ def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
     with progress(f"concurrency {run.conc}", 2) as advance:
         warm = _warm_up(target, prompts[:num_warmups], run)
         advance()
-        if reason := server.problem() or warm:
+        if reason := (server.problem(END_SECONDS) or warm) if warm else "":
             return _Outcome("failed", reason)
         measured = run_load(target, prompts[num_warmups:], run.conc, load)
         advance()
     _count_tokens(tokenizer, measured.records)
-    return _outcome(run, measured, num_prompts, server.problem())
+    failed = any(record.error for record in measured.records)
+    problem = server.problem(END_SECONDS) if failed else ""
+    return _outcome(run, measured, num_prompts, problem)
 
 
 def _warm_up(target: Target, prompts: list[Prompt], run: InferenceRun) -> str:
@@ -200,7 +220,7 @@ def _count_tokens(tokenizer: object, records: list[Record]) -> None:
 
 def _outcome(run: InferenceRun, load: LoadRun, num_prompts: int, problem: str) -> _Outcome:
     failed = [record for record in load.records if record.error]
-    if problem and failed:
+    if problem:
         return _Outcome("failed", problem, records=load.records)
     if len(failed) > MAX_FAILED_SHARE * num_prompts:
         reason = f"{len(failed)} of {len(load.records)} requests failed, the first: "

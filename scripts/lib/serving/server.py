@@ -52,9 +52,13 @@ class RunningServer:
     log_path: Path
     process: psutil.Popen | None = field(repr=False)
 
-    def problem(self) -> str:
-        """Why the server is no longer there; empty while it is."""
-        if self.process is None or self.process.poll() is None:
+    def problem(self, patience_s: float = 0.0) -> str:
+        """Why the server is no longer there; empty if it still is after `patience_s` seconds."""
+        if self.process is None:
+            return ""
+        with suppress(psutil.TimeoutExpired):
+            self.process.wait(timeout=patience_s)
+        if self.process.poll() is None:
             return ""
         return f"the server ended (exit {self.process.poll()}){_last_words(self.log_path)}"
 
@@ -65,11 +69,13 @@ def serve(
     fields: Mapping[str, str],
     log_path: Path,
     timeout_s: float,
+    environment: Mapping[str, str] | None = None,
     reserve: Callable[[], socket.socket] | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server for the time of the block.
 
-    `fields` fills what `launch` leaves open: model, device. `reserve` returns a bound socket whose
+    `fields` fills what `launch` leaves open: model, device. `environment` is added to that of this
+    process. `reserve` returns a bound socket whose
     port the server gets. Raises ServerError when the command is not there, ends early, is not
     healthy within `timeout_s` seconds, or finds its port taken again and again. When the block is
     left no process of the server is left.
@@ -78,7 +84,8 @@ def serve(
     for attempt in range(PORT_ATTEMPTS):
         with closing((reserve or reserve_port)()) as held:
             try:
-                with _started(launch, fields, log_path, timeout_s, held.getsockname()[1]) as server:
+                port = held.getsockname()[1]
+                with _started(launch, fields, log_path, timeout_s, environment, port) as server:
                     yield server
                     return
             except PortTakenError as error:
@@ -128,7 +135,12 @@ def end_leftovers() -> list[int]:
 
 @contextmanager
 def _started(
-    launch: Launch, fields: Mapping[str, str], log_path: Path, timeout_s: float, port: int
+    launch: Launch,
+    fields: Mapping[str, str],
+    log_path: Path,
+    timeout_s: float,
+    environment: Mapping[str, str] | None,
+    port: int,
 ) -> Iterator[RunningServer]:
     config_file = log_path.with_suffix(".config.yaml")
     open_fields = {
@@ -145,7 +157,7 @@ def _started(
         process = psutil.Popen(
             [sys.executable, "-I", supervisor.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            env={**os.environ, OWNER: owner, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), OWNER: owner},
         )  # fmt: skip
     try:
         server = RunningServer(f"http://{HOST}:{port}", command, 0.0, log_path, process)

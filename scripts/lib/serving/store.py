@@ -41,7 +41,9 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_result(path: Path, requests: Path, result: InferenceResult, records: list[Record]) -> None:
+def write_result(
+    path: Path, requests: Path, result: InferenceResult, records: list[Record]
+) -> None:
     """Write a result and its requests; the result last, so that it stands for both."""
     columns = {name: [getattr(r, name) for r in records] for name in _SCHEMA.names}
     with atomic_path(requests) as temporary:

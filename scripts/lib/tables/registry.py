@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from scripts.lib.tables import training
+from scripts.lib.tables import inference, training
 from scripts.lib.tables.overview import overview
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "overview": ("Overview", overview),
     **training.TABLES,
+    **inference.TABLES,
 }
