@@ -132,7 +132,7 @@ def device_of(settings):
     if settings["kind"] != "inference":
         return settings.get("device"), 1
     server = settings["server"]
-    if server["base_url"] or not server.get("launch"):
+    if "base_url" in server or "launch" not in server:
         return "cpu", 1
     only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
     return "cuda" if only_cuda else server["device"], settings["tp"]

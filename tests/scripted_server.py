@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from aiohttp import web
 
@@ -54,7 +55,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
             "came": came, "sent": sent, "prompt": body["prompt"], "body": body,
             "key": request.headers.get("Authorization"),
         }  # fmt: skip
-        with open(options.times, "a") as file:
+        with Path(options.times).open("a") as file:
             file.write(json.dumps(line) + "\n")
     return response
 

@@ -105,7 +105,12 @@ def test_a_draft_models_name_stays_inside_its_json():
 
 @pytest.mark.parametrize("framework", load_frameworks())
 def test_a_name_that_looks_like_an_option_is_refused(framework):
-    point = POINT | {"framework": framework, "model": "--trust-remote-code", "tp": 1, "precision": "bf16"}
+    point = POINT | {
+        "framework": framework,
+        "model": "--trust-remote-code",
+        "tp": 1,
+        "precision": "bf16",
+    }
     with pytest.raises(InputError, match="model: must not begin with '-'"):
         compose(point)
 

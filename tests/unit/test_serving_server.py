@@ -57,7 +57,11 @@ def test_a_point_has_its_figures_and_its_requests(measure, tmp_path):
     result = measure("--ttft", "0.02", "--itl", "0.005", conc=4)
     metrics = result["metrics"]
     assert result["status"] == "ok", result["reason"]
-    assert (metrics["num_prompts"], metrics["num_failed"], metrics["num_wrong_length"]) == (40, 0, 0)
+    assert (metrics["num_prompts"], metrics["num_failed"], metrics["num_wrong_length"]) == (
+        40,
+        0,
+        0,
+    )
     assert metrics["output_tokens"] == 40 * 8
     assert 20 <= metrics["median_ttft_ms"] <= metrics["p99_ttft_ms"] <= metrics["p99_9_ttft_ms"]
     requests = pq.read_table(tmp_path / "out/requests.parquet").to_pandas()

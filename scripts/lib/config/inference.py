@@ -141,7 +141,7 @@ class InferenceSweep(StrictModel):
 
         Raises InputError with the master file's own line for each problem in one.
         """
-        load, server = self.load.model_dump(), self.server.model_dump()
+        load, server = (part.model_dump(exclude_none=True) for part in (self.load, self.server))
         for block in full_sweep(self._master(), Filters.of(self), self.step_size, self.test_mode):
             launched = None
             for point in block.points():
@@ -177,7 +177,7 @@ class InferenceSweep(StrictModel):
             return {"unsupported": str(error)}
         except InputError as error:
             raise InputError(*(f"{entry}.{problem}" for problem in error.problems)) from None
-        return {"launch": launch.model_dump(mode="json")}
+        return {"launch": launch.model_dump(exclude_none=True)}
 
 
 class InferenceRun(StrictModel):

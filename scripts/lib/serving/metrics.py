@@ -98,6 +98,9 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
         found.append(f"{wrong} answers are not {asked} tokens long, but e.g. {told}")
     if prompts := sum(1 for r in done if r.usage_prompt_tokens not in (None, r.prompt_tokens)):
         found.append(f"the server counts other prompt lengths than the tokenizer in {prompts}")
+    at_once = sum(1 for r in done if len(r.chunks_ms) > 1 and r.chunks_ms[0] == r.chunks_ms[-1])
+    if at_once > len(done) / 2:
+        found.append(f"{at_once} answers came all at once: the server does not stream")
     if load.client_cpu_share > CLIENT_CPU_LIMIT:
         share = round(100 * load.client_cpu_share)
         found.append(f"the client used {share} % of a core: it may be what was measured")
