@@ -79,9 +79,8 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
             _series(axes, series, x, names.index(name), higher_is_better)
         model, isl, osl = key
         axes.set(title=f"{model}\n{isl} in, {osl} out", xlabel=xlabel)
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.margins(0.1)
+        axes.set_xlim(0, 1.12 * part[x].max())
+        axes.set_ylim(0, 1.12 * part["tput_per_gpu"].max())
     for axes in grid[:, 0]:
         axes.set_ylabel("throughput per GPU (tokens/s, in + out)")
     legend = {}

@@ -1,5 +1,7 @@
 """Table of served models, under the names that the field gives its columns."""
 
+from contextlib import suppress
+
 import pandas as pd
 
 # What tells two points of one model apart beside the columns of the table, shown where it differs.
@@ -48,6 +50,8 @@ def served(summary: pd.DataFrame) -> pd.DataFrame:
         "run": "Run",
     }
     table = points.reindex(columns=list(columns)).replace({"": pd.NA})
+    with suppress(ValueError, TypeError):  # numbers, but for topologies over several nodes
+        table["conc"] = pd.to_numeric(table["conc"])
     return table.rename(columns=columns).dropna(axis=1, how="all")
 
 
