@@ -9,6 +9,7 @@ it used. With `--result benchmark.json` it says how much of that ceiling a measu
 """
 
 import argparse
+import asyncio
 import json
 import statistics
 import time
@@ -27,7 +28,7 @@ CHUNKS = 256
 
 
 def serve_nothing(port: int) -> None:
-    """Answer every request at once with the events of a stream, written in one go per 8."""
+    """Answer every request at once with the events of a stream."""
     from aiohttp import web
 
     event = json.dumps({"choices": [{"index": 0, "text": " word", "finish_reason": None}]})
@@ -37,8 +38,9 @@ def serve_nothing(port: int) -> None:
         tokens = (await request.json())["max_tokens"]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for start in range(0, tokens, 8):
-            await response.write(f"data: {event}\n\n".encode() * min(8, tokens - start))
+        for _ in range(tokens):
+            await response.write(f"data: {event}\n\n".encode())
+            await asyncio.sleep(0)  # each event leaves alone, as a token does
         await response.write(f"data: {end}\n\ndata: [DONE]\n\n".encode())
         return response
 
