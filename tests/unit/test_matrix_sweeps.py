@@ -10,6 +10,7 @@ import yaml
 from matrix_cases import ROOT, Command, entry, item, lengths, multinode, topology, write
 
 from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config, load_run
+from scripts.lib.config.runs import server_id
 
 
 @pytest.fixture
@@ -122,6 +123,26 @@ def test_a_run_that_is_neither_on_one_node_nor_on_several_is_refused(config, tmp
         load_run(path)
 
 
+def test_a_model_that_looks_like_an_option_is_refused_with_its_entry(config, tmp_path):
+    sweep = {"kind": "inference", "entries": {"a": entry(model="--port=1")}}
+    with pytest.raises(InputError, match=r"^entries\.a: model: must not begin with '-'"):
+        expand(config(s=sweep))
+
+
+def test_a_server_depends_on_all_settings_but_the_load(config, tmp_path):
+    one = {"kind": "inference", "entries": {"a": entry(lengths(item(), item(tp=8)))}}
+    expansion = expand(
+        config(
+            a=one, b=one | {"load": {"request_rate": 2.0}}, c=one | {"server": {"device": "cuda"}}
+        )
+    )
+    servers = [{server_id(settings) for settings in settings_of(expansion, name)} for name in "abc"]
+    assert [len(found) for found in servers] == [2, 2, 2]
+    assert servers[0] == servers[1]
+    assert not servers[0] & servers[2]
+    assert len(expansion.runs) == 3 * len(expansion.sweeps["a"])
+
+
 def test_kinds_share_one_list_of_runs(config, tmp_path):
     file = write(tmp_path / "m.yaml", {"a": entry()})
     training = {"kind": "training", "size": "nano", "context_length": 64}
@@ -177,6 +198,24 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
         ({"test_mode": "yes"}, "sweeps.s.test_mode: must be a valid boolean, got 'yes'"),
         ({"size": "nano"}, "sweeps.s.size: unknown key"),
         ({"config_files": []}, "sweeps.s.config_files: must not be empty"),
+        ({"entries": {"a": entry()}}, "sweeps.s: needs config_files, or entries in their place"),
+        (
+            {"config_files": None, "entries": {"a": entry(tp=4)}},
+            "sweeps.s.entries.a.tp: unknown key",
+        ),
+        (
+            {"server": {"base_url": "host:80"}},
+            "sweeps.s.server.base_url: must be an address such as",
+        ),
+        (
+            {"server": {"container": "docker"}},
+            "sweeps.s.server.container: must be 'apptainer' or 'enroot'",
+        ),
+        (
+            {"load": {"random_range_ratio": 1.5}},
+            "sweeps.s.load.random_range_ratio: must be less than or equal to 1",
+        ),
+        ({"load": {"request_rate": 0}}, "sweeps.s.load.request_rate: must be greater than 0"),
         ({"kind": "inferense"}, "sweeps.s: kind must be one of training, inference"),
     ],
 )

@@ -142,11 +142,12 @@ class InferenceSweep(StrictModel):
         Raises InputError with the master file's own line for each problem in one.
         """
         load, server = (part.model_dump(exclude_none=True) for part in (self.load, self.server))
-        for block in full_sweep(self._master(), Filters.of(self), self.step_size, self.test_mode):
+        master = self._master()
+        for block in full_sweep(master, Filters.of(self), self.step_size, self.test_mode):
             launched = None
             for point in block.points():
                 settings = {"kind": self.kind, **_underscored(point)}
-                launched = launched or self._launched(settings, block.entry)
+                launched = launched or self._launched(settings, master.places[block.entry])
                 yield {**settings, "load": load, "server": {**server, **launched}}
 
     def notes(self) -> list[str]:
@@ -165,7 +166,7 @@ class InferenceSweep(StrictModel):
             dict(self.entries), self.runner_config and load_runners(self.runner_config), places
         )
 
-    def _launched(self, settings: dict[str, Any], entry: str) -> dict[str, Any]:
+    def _launched(self, settings: dict[str, Any], place: str) -> dict[str, Any]:
         """Say how a point's server is started, or why it cannot be."""
         if "prefill" in settings:
             return {"unsupported": MULTINODE}
@@ -176,7 +177,7 @@ class InferenceSweep(StrictModel):
         except UnsupportedError as error:
             return {"unsupported": str(error)}
         except InputError as error:
-            raise InputError(*(f"{entry}.{problem}" for problem in error.problems)) from None
+            raise InputError(*(f"{place}: {problem}" for problem in error.problems)) from None
         return {"launch": launch.model_dump(exclude_none=True)}
 
 
