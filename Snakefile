@@ -57,6 +57,7 @@ onstart:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
             guard_polling()
+            write_wanted(workflow)
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)

@@ -226,7 +226,63 @@ rule training_figures:
     conda:
         "../envs/sweepmake.yaml"
     params:
+        figures=TRAINING_FIGURES,
         version=PRESENTATION_VERSION,
     shell:
         "python -m scripts.plot_results --summary {input:q} --output-dir results/figures"
-        " &> {log:q}"
+        " --figures {params.figures:q} &> {log:q}"
+
+
+rule inference_table:
+    """Table of served models: a row a point."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/tables/inference.html",
+            caption="../report/inference.rst",
+            category="Inference",
+            labels={"result": "Table: served models"},
+        ),
+        "results/tables/inference.md",
+    log:
+        "logs/tables/inference.log",
+    localrule: True
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.tabulate_results --summary {input:q} --output-dir results/tables"
+        " --tables inference &> {log:q}"
+
+
+rule inference_figures:
+    """Throughput of served models against what a user sees, with the best points of each."""
+    input:
+        "results/summary.parquet",
+    output:
+        report(
+            "results/figures/inference_interactivity.svg",
+            caption="../report/inference_interactivity.rst",
+            category="Inference",
+            labels={"result": "Figure: throughput against interactivity"},
+        ),
+        report(
+            "results/figures/inference_latency.svg",
+            caption="../report/inference_latency.rst",
+            category="Inference",
+            labels={"result": "Figure: throughput against latency"},
+        ),
+        expand("results/figures/{name}.png", name=INFERENCE_FIGURES),
+    log:
+        "logs/figures/inference.log",
+    localrule: True
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
+        figures=INFERENCE_FIGURES,
+        version=PRESENTATION_VERSION,
+    shell:
+        "python -m scripts.plot_results --summary {input:q} --output-dir results/figures"
+        " --figures {params.figures:q} &> {log:q}"

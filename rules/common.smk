@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
 from scripts.lib.config.ddp import text_digest
+from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
+from scripts.lib.config.runs import server_id
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
 from scripts.lib.results.files import write_text
@@ -38,6 +40,8 @@ DDP_FIGURES = [
     "ddp_wait",
     "ddp_lengths",
 ]
+
+INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
 
 
 localrules:
@@ -91,6 +95,42 @@ def tokens_of(wildcards):
     return settings["data_path"] or f"results/data/tokens-{settings['vocab']}.npy"
 
 
+def model_of(wildcards):
+    """The embedded model, for a served run that names it."""
+    return (
+        "results/data/embedded-model"
+        if settings_of(wildcards).get("model") == EMBEDDED_MODEL
+        else []
+    )
+
+
+def serving_options(wildcards):
+    """Options of an inference run: the folder that the points of its server share."""
+    if run_of(wildcards).kind != "inference":
+        return []
+    return ["--server-dir", server_dir_of(wildcards)]
+
+
+def server_dir_of(wildcards):
+    return f"results/servers/{server_of_run(wildcards.run)}"
+
+
+@cache
+def server_of_run(run):
+    return server_id(settings_of_run(run))
+
+
+def write_wanted(workflow):
+    """Tell the servers which of their points this call measures: they start once for all."""
+    wanted = {}
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "benchmark" and run_of(job.wildcards).kind == "inference":
+            runs = wanted.setdefault(server_dir_of(job.wildcards), {})
+            runs[job.wildcards.run] = run_json(job.wildcards)
+    for folder, runs in wanted.items():
+        write_text(Path(folder, WANTED), json.dumps(runs))
+
+
 def batch_size_of(wildcards):
     """The largest batch of a run where it is asked for; a number bypasses the search."""
     if searches_batch_size(wildcards.run):
@@ -99,10 +139,25 @@ def batch_size_of(wildcards):
 
 
 def gpu_of(wildcards):
-    """GPUs of a measuring job, one a rank; `auto` asks for them where jobs find as many."""
-    settings = settings_of(wildcards)
-    device, ranks = settings.get("device"), settings.get("ranks", 1)
-    return ranks if device == "cuda" or (device == "auto" and gpus_of_a_job() >= ranks) else 0
+    """GPUs of a measuring job; `auto` asks for them where a job finds as many."""
+    device, count = device_of(settings_of(wildcards))
+    if device == "auto":
+        return count if gpus_of_a_job() >= count else 0
+    return count if device == "cuda" else 0
+
+
+def device_of(settings):
+    """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
+    if settings["kind"] != "inference":
+        return settings.get("device"), settings.get("ranks", 1)
+    server, count = settings["server"], settings["tp"]
+    if "base_url" in server or "launch" not in server:
+        return "cpu", 1
+    if workflow.local_exec and count > 1:
+        # A server that needs more than this machine has is not started, and its row says so.
+        return "auto", count
+    only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
+    return "cuda" if only_cuda else server["device"], count
 
 
 def has_gpu():
@@ -329,6 +384,7 @@ def tables_of_all():
         names += TRAINING_TABLES
         names += ["training_modes"] if compares_modes() else []
     names += ["ddp"] if "ddp" in kinds() else []
+    names += ["inference"] if "inference" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
@@ -336,6 +392,7 @@ def tables_of_all():
 def figures_of_all():
     names = list(TRAINING_FIGURES) if "training" in kinds() else []
     names += DDP_FIGURES if "ddp" in kinds() else []
+    names += INFERENCE_FIGURES if "inference" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

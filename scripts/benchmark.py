@@ -1,9 +1,10 @@
-"""Measure one run and write its result: the timed steps of a training run.
+"""Measure one run and write its result: the timed steps of a training run, or a served model.
 
     python -m scripts.benchmark --run run.json --tokens tokens.npy --output benchmark.json
 
 `--batch-size batch_size.json` is needed where the run says `batch_size: auto`. A batch that does
 not fit, or something that the device cannot do, is a row with its status and reason, not an error.
+Runs of kind `inference` have the options of `scripts.serve_benchmark`.
 """
 
 import argparse
@@ -18,14 +19,14 @@ from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.slots import claim
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results import inference, training
+from scripts.lib.results import training
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.files import write_text
-from scripts.lib.results.inference import InferenceResult
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
 from scripts.lib.results.training import TrainingResult
 from scripts.lib.schema.errors import InputError
+from scripts.serve_benchmark import add_serving_options, serve_run
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument("--tokens", help="token ids of a training run, one-dimensional .npy")
     parser.add_argument("--batch-size", help="batch_size.json of the run")
+    add_serving_options(parser)
     parser.add_argument("--output", required=True, help="result file to write")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = load_run(arguments.run)
-    result = (
-        _measure_training(run_id, run, arguments)
-        if isinstance(run, TrainingRun)
-        else _decline_inference(run_id, run)
-    )
+    if isinstance(run, InferenceRun):
+        return serve_run(run_id, run, arguments)
+    result = _measure_training(run_id, run, arguments)
     write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
     return _summary(result)
 
@@ -77,17 +77,6 @@ def _measure_training(
         settings=run,
         metrics=metrics,
         provenance=collect_provenance(started_at, device, run.seed),
-    )
-
-
-def _decline_inference(run_id: str, run: InferenceRun) -> InferenceResult:
-    return InferenceResult(
-        measurement_version=inference.MEASUREMENT_VERSION,
-        run=run_id,
-        status="unsupported",
-        reason=inference.NOT_MEASURED,
-        settings=run,
-        provenance=collect_provenance(now(), None, None),
     )
 
 

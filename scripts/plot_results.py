@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,19 +17,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.plot_results", __doc__)
     parser.add_argument("--summary", required=True, help="summary.parquet")
     parser.add_argument("--output-dir", required=True, help="folder to write the figures to")
+    parser.add_argument(
+        "--figures", nargs="+", metavar="NAME", help="figures to draw; all by default"
+    )
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    from scripts.lib.figures.registry import FIGURES
     from scripts.lib.figures.style import save, use_style
-    from scripts.lib.figures.training import FIGURES
     from scripts.lib.results.collecting import read_summary
 
     use_style()
+    names = arguments.figures or list(FIGURES)
+    if unknown := [name for name in names if name not in FIGURES]:
+        raise InputError(f"--figures: unknown {unknown[0]!r}; allowed: {', '.join(FIGURES)}")
     summary = read_summary(arguments.summary)
-    for name, draw in FIGURES.items():
-        save(draw(summary), Path(arguments.output_dir, name))
-    return {"figures": list(FIGURES)}
+    for name in names:
+        save(FIGURES[name](summary), Path(arguments.output_dir, name))
+    return {"figures": names}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import yaml
 from matrix_cases import ROOT, Command, entry, item, lengths, multinode, topology, write
 
 from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config, load_run
+from scripts.lib.config.runs import server_id
 
 
 @pytest.fixture
@@ -31,14 +32,18 @@ def settings_of(expansion, sweep):
 
 
 def hyphened(value):
+    """Settings as the command prints them, without what only the workflow adds."""
     if not isinstance(value, dict):
         return value
-    return {key.replace("_", "-"): hyphened(inner) for key, inner in value.items() if key != "kind"}
+    own = ("kind", "load", "server")
+    return {
+        key.replace("_", "-"): hyphened(inner) for key, inner in value.items() if key not in own
+    }
 
 
 def test_a_sweep_has_the_points_of_the_command_in_their_order(config, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)  # the paths of the example are relative to the working directory
-    expansion = expand(load_config(["config/examples/inference.yaml"]))
+    expansion = expand(load_config(["config/examples/inference-hub.yaml"]))
     folder = "config/examples/inference"
     points = Command(capsys).points(
         *("full-sweep", "--config-files", f"{folder}/nvidia.yaml", f"{folder}/amd.yaml"),
@@ -103,7 +108,9 @@ def test_runs_have_readable_ids_and_files_that_programs_can_read(config, tmp_pat
         path.write_text(run.json, encoding="utf-8")
         known, settings = load_run(path)
         assert known == run.id
-        assert settings.model_dump(exclude_none=True) == json.loads(run.settings)
+        written = json.loads(run.settings)
+        shown = settings.model_dump(exclude_none=True)
+        assert shown == {**shown, **written, "server": {"unsupported": "", **written["server"]}}
 
 
 def test_a_run_that_is_neither_on_one_node_nor_on_several_is_refused(config, tmp_path):
@@ -114,6 +121,26 @@ def test_a_run_that_is_neither_on_one_node_nor_on_several_is_refused(config, tmp
     path.write_text(json.dumps({"run": run.id, "settings": settings}), encoding="utf-8")
     with pytest.raises(InputError, match="must have tp, ep, dp_attn and one conc, or prefill"):
         load_run(path)
+
+
+def test_a_model_that_looks_like_an_option_is_refused_with_its_entry(config, tmp_path):
+    sweep = {"kind": "inference", "entries": {"a": entry(model="--port=1")}}
+    with pytest.raises(InputError, match=r"^entries\.a: model: must not begin with '-'"):
+        expand(config(s=sweep))
+
+
+def test_a_server_depends_on_all_settings_but_the_load(config, tmp_path):
+    one = {"kind": "inference", "entries": {"a": entry(lengths(item(), item(tp=8)))}}
+    expansion = expand(
+        config(
+            a=one, b=one | {"load": {"request_rate": 2.0}}, c=one | {"server": {"device": "cuda"}}
+        )
+    )
+    servers = [{server_id(settings) for settings in settings_of(expansion, name)} for name in "abc"]
+    assert [len(found) for found in servers] == [2, 2, 2]
+    assert servers[0] == servers[1]
+    assert not servers[0] & servers[2]
+    assert len(expansion.runs) == 3 * len(expansion.sweeps["a"])
 
 
 def test_kinds_share_one_list_of_runs(config, tmp_path):
@@ -171,6 +198,24 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
         ({"test_mode": "yes"}, "sweeps.s.test_mode: must be a valid boolean, got 'yes'"),
         ({"size": "nano"}, "sweeps.s.size: unknown key"),
         ({"config_files": []}, "sweeps.s.config_files: must not be empty"),
+        ({"entries": {"a": entry()}}, "sweeps.s: needs config_files, or entries in their place"),
+        (
+            {"config_files": None, "entries": {"a": entry(tp=4)}},
+            "sweeps.s.entries.a.tp: unknown key",
+        ),
+        (
+            {"server": {"base_url": "host:80"}},
+            "sweeps.s.server.base_url: must be an address such as",
+        ),
+        (
+            {"server": {"container": "docker"}},
+            "sweeps.s.server.container: must be 'apptainer' or 'enroot'",
+        ),
+        (
+            {"load": {"random_range_ratio": 1.5}},
+            "sweeps.s.load.random_range_ratio: must be less than or equal to 1",
+        ),
+        ({"load": {"request_rate": 0}}, "sweeps.s.load.request_rate: must be greater than 0"),
         ({"kind": "inferense"}, "sweeps.s: kind must be one of training, inference"),
     ],
 )

@@ -1,18 +1,89 @@
 """Sweeps of kind `inference`: points of served models, from master files."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from scripts.lib.config.frameworks import Launch, UnsupportedError, compose
 from scripts.lib.config.sizes import Size
-from scripts.lib.matrix import Filters, full_sweep, load_master
+from scripts.lib.config.sweep import Device
+from scripts.lib.matrix import Filters, Master, full_sweep, load_master
 from scripts.lib.matrix.blocks import Point
-from scripts.lib.matrix.master import Concurrency, Degree, SpecDecoding, Tokens, Worker
+from scripts.lib.matrix.master import Concurrency, Degree, Entry, SpecDecoding, Tokens, Worker
+from scripts.lib.matrix.runners import load_runners
 from scripts.lib.matrix.seq_lens import SEQ_LENS
-from scripts.lib.schema.base import Axis, StrictModel, Text
+from scripts.lib.schema.base import Axis, Name, StrictModel, Text
+from scripts.lib.schema.errors import InputError
 
 SeqLens = Literal[tuple(SEQ_LENS)]
+
+
+MULTINODE = "servers over several nodes are planned and counted, but not started yet"
+
+# The file below a server's folder that says which of its points a workflow measures.
+WANTED = "wanted.json"
+
+# `model` of an entry that serves the small model that the workflow makes itself.
+EMBEDDED_MODEL = "embedded"
+
+
+def _http(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        raise ValueError(f"must be an address such as http://127.0.0.1:8000, got {url!r}")
+    return url.rstrip("/")
+
+
+class Load(StrictModel):
+    """The load that a server is measured under."""
+
+    prompts_per_conc: int = Field(
+        10, ge=1, le=1 << 16, description="Requests of a point, times its concurrency."
+    )
+    warmups_per_conc: int = Field(
+        2, ge=0, le=1 << 16, description="Requests before, not measured, times its concurrency."
+    )
+    random_range_ratio: float = Field(
+        0.8, gt=0, le=1, description="Prompts are drawn between this share of `isl` and `isl`."
+    )
+    request_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Open loop: requests per second, at random (Poisson) times, with at most the "
+        "concurrency in flight. Unset: closed loop, a request as soon as one ends.",
+    )
+    request_timeout_s: float = Field(600, gt=0, description="Time limit of a request, seconds.")
+    stall_timeout_s: float = Field(
+        60, gt=0, description="Longest wait for the next part of an answer, seconds."
+    )
+    seed: int = Field(0, ge=0, le=1 << 32, description="Seed of the prompts and arrivals.")
+
+
+class ServerOptions(StrictModel):
+    """The server of a sweep's points, beside what the master files say."""
+
+    device: Device = "auto"
+    base_url: Annotated[Text, AfterValidator(_http)] | None = Field(
+        None, description="A server that runs already, e.g. http://host:8000; none is started."
+    )
+    tokenizer: Text | None = Field(
+        None, description="Tokenizer by folder or hub name; the model's own unless given."
+    )
+    draft_model: Text | None = Field(None, description="Model of `spec-decoding: draft_model`.")
+    container: Literal["apptainer", "enroot"] | None = Field(
+        None, description="Runs the server in the entry's `image`; as it is installed unless given."
+    )
+    start_timeout_s: float = Field(
+        1800, gt=0, description="Time limit of the server's start until it is healthy, seconds."
+    )
+
+
+class Server(ServerOptions):
+    """The server of a run, resolved."""
+
+    launch: Launch | None = Field(None, description="How it is started; none is with `base_url`.")
+    unsupported: str = Field("", description="Why the framework cannot serve this point.")
 
 
 class InferenceSweep(StrictModel):
@@ -23,8 +94,11 @@ class InferenceSweep(StrictModel):
 
     kind: Literal["inference"]
     description: str = Field("", description="Said in the report; changes no run.")
-    config_files: Axis[Text] = Field(
-        description="Master files, in order; paths are relative to the working directory."
+    config_files: Axis[Text] | None = Field(
+        None, description="Master files, in order; paths are relative to the working directory."
+    )
+    entries: dict[Name, Entry] | None = Field(
+        None, description="Entries on one node, written here in place of `config_files`."
     )
     runner_config: Text | None = Field(
         None, description="Runner file; every runner of the master files must be in it."
@@ -44,6 +118,14 @@ class InferenceSweep(StrictModel):
     min_conc: Concurrency | None = Field(None, description="Smallest concurrency that is kept.")
     max_conc: Concurrency | None = Field(None, description="Largest concurrency that is kept.")
     max_tp: Degree | None = Field(None, description="Largest tensor parallelism that is kept.")
+    load: Load = Field(Load(), description="The load that servers are measured under.")
+    server: ServerOptions = Field(ServerOptions(), description="How servers are started.")
+
+    @model_validator(mode="after")
+    def _files_or_entries(self) -> Self:
+        if (self.config_files is None) == (self.entries is None):
+            raise ValueError("needs config_files, or entries in their place")
+        return self
 
     @field_validator("runner_type")
     @classmethod
@@ -59,19 +141,44 @@ class InferenceSweep(StrictModel):
 
         Raises InputError with the master file's own line for each problem in one.
         """
-        master = load_master(self.config_files, self.runner_config)
+        load, server = (part.model_dump(exclude_none=True) for part in (self.load, self.server))
+        master = self._master()
         for block in full_sweep(master, Filters.of(self), self.step_size, self.test_mode):
+            launched = None
             for point in block.points():
-                yield {"kind": self.kind, **_underscored(point)}
+                settings = {"kind": self.kind, **_underscored(point)}
+                launched = launched or self._launched(settings, master.places[block.entry])
+                yield {**settings, "load": load, "server": {**server, **launched}}
 
     def notes(self) -> list[str]:
         """Lines about values of filters that no entry has, which others beside them hide."""
         filters = Filters.of(self)
         if not filters.alternatives:
             return []
-        master = load_master(self.config_files, self.runner_config)
-        everything = full_sweep(master, Filters(), self.step_size)
+        everything = full_sweep(self._master(), Filters(), self.step_size)
         return [f"{option} matches no entry" for option in filters.unmatched(everything)]
+
+    def _master(self) -> Master:
+        if self.entries is None:
+            return load_master(self.config_files, self.runner_config)
+        places = {name: f"entries.{name}" for name in self.entries}
+        return Master(
+            dict(self.entries), self.runner_config and load_runners(self.runner_config), places
+        )
+
+    def _launched(self, settings: dict[str, Any], place: str) -> dict[str, Any]:
+        """Say how a point's server is started, or why it cannot be."""
+        if "prefill" in settings:
+            return {"unsupported": MULTINODE}
+        if self.server.base_url:
+            return {}
+        try:
+            launch = compose(settings, self.server.draft_model, self.server.container)
+        except UnsupportedError as error:
+            return {"unsupported": str(error)}
+        except InputError as error:
+            raise InputError(*(f"{place}: {problem}" for problem in error.problems)) from None
+        return {"launch": launch.model_dump(exclude_none=True)}
 
 
 class InferenceRun(StrictModel):
@@ -116,6 +223,8 @@ class InferenceRun(StrictModel):
     conc: Concurrency | Annotated[list[Concurrency], Field(min_length=1)]
     max_model_len: int = Field(ge=1, description="Tokens a request may have, in and out.")
     exp_name: Text = Field(description="Name of the experiment; a label.")
+    load: Load = Load()
+    server: Server
 
     @model_validator(mode="after")
     def _one_node_or_several(self) -> Self:
@@ -128,6 +237,11 @@ class InferenceRun(StrictModel):
                 "must have tp, ep, dp_attn and one conc, or prefill, decode, disagg and a list"
             )
         return self
+
+
+def server_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a server is started with: points that share them share a server."""
+    return {name: value for name, value in settings.items() if name not in ("conc", "load")}
 
 
 def _underscored(point: Point) -> dict[str, Any]:

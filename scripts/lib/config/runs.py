@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scripts.lib.config.inference import server_settings
 from scripts.lib.config.workflow import RUN_MODELS, WorkflowConfig
 from scripts.lib.matrix.batches import batch_slices
 from scripts.lib.schema.collector import paused_collector
@@ -110,18 +111,32 @@ def run_id(settings: Mapping[str, Any]) -> str:
     return f"{_slug(settings)}-{digest}"
 
 
+def server_id(settings: Mapping[str, Any]) -> str:
+    """Readable name and hash of the server that a run of kind `inference` is measured on."""
+    return run_id(server_settings(settings))
+
+
 def load_run(path: str | Path) -> tuple[str, BaseModel]:
     """Read `run.json`: the run's id and its settings as the model of its kind.
 
     Raises InputError when the file is no such JSON or the settings do not fit the model.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        text = ""
+    return read_run(text, path)
+
+
+def read_run(text: str, path: str | Path) -> tuple[str, BaseModel]:
+    """Read the text of a `run.json`, as `load_run` does; `path` stands in messages."""
+    try:
+        data = json.loads(text)
         settings = data["settings"]
         model = RUN_MODELS[settings["kind"]]
         return str(data["run"]), model.model_validate(settings)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         problems = describe(error, model, settings)
         raise InputError(

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class DeviceRecord:
 def device_record(device: Any) -> DeviceRecord:
     """Describe a `torch.device`; for the CPU its model and the memory a process may use."""
     if device.type != "cuda":
-        return DeviceRecord(cpu_model(), round(host_memory_bytes() / MIB, 1))
+        return cpu_device()
     import torch
 
     properties = torch.cuda.get_device_properties(device)
@@ -39,6 +40,29 @@ def device_record(device: Any) -> DeviceRecord:
     return DeviceRecord(
         properties.name, round(properties.total_memory / MIB, 1), driver, torch.version.cuda
     )
+
+
+def cpu_device() -> DeviceRecord:
+    """Describe the CPU: its model and the memory a process may use."""
+    return DeviceRecord(cpu_model(), round(host_memory_bytes() / MIB, 1))
+
+
+def cuda_device() -> DeviceRecord:
+    """Describe the first visible GPU by the driver's tool, without a CUDA context of our own."""
+    query = "name,memory.total,driver_version"
+    name = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    command = [
+        "nvidia-smi",
+        f"--id={name}",
+        f"--query-gpu={query}",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        gpu, memory, driver = (part.strip() for part in told.stdout.splitlines()[0].split(","))
+        return DeviceRecord(gpu, float(memory), driver)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return DeviceRecord("CUDA device", 0.0)
 
 
 @cache

@@ -1,14 +1,67 @@
-"""The result of an inference run: `benchmark.json`."""
+"""The result of an inference run: `benchmark.json`, and `requests.parquet` beside it."""
 
 from typing import Literal
 
+from pydantic import Field
+
 from scripts.lib.config.inference import InferenceRun
 from scripts.lib.results.result import Result
+from scripts.lib.schema.base import StrictModel
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
-# Servers are not started yet: such runs are planned, batched and counted, with this answer.
-NOT_MEASURED = "inference runs are planned and counted, but this version starts no server"
+
+class InferenceMetrics(StrictModel):
+    """Figures of one point; each request stands in `requests.parquet`."""
+
+    num_gpus: int = Field(description="GPUs of the server; 1 for a CPU.")
+    num_prompts: int = Field(description="Requests that were to be sent.")
+    num_failed: int = Field(description="Requests that failed.")
+    num_wrong_length: int = Field(description="Answers that are not `osl` tokens long.")
+    input_tokens: int = Field(description="Tokens of the prompts that were answered.")
+    output_tokens: int = Field(description="Tokens of the answers, by the tokenizer.")
+    duration_s: float
+    request_throughput: float = Field(description="Answers per second.")
+    output_throughput: float = Field(description="Output tokens per second.")
+    total_token_throughput: float = Field(description="Input and output tokens per second.")
+    tput_per_gpu: float = Field(description="Input and output tokens per second and GPU.")
+    output_tput_per_gpu: float = Field(description="Output tokens per second and GPU.")
+    intvty: float | None = Field(description="Tokens per second and user: 1000 / median tpot.")
+    mean_ttft_ms: float | None
+    median_ttft_ms: float | None
+    std_ttft_ms: float | None
+    p90_ttft_ms: float | None
+    p99_ttft_ms: float | None
+    p99_9_ttft_ms: float | None
+    mean_tpot_ms: float | None
+    median_tpot_ms: float | None
+    std_tpot_ms: float | None
+    p90_tpot_ms: float | None
+    p99_tpot_ms: float | None
+    p99_9_tpot_ms: float | None
+    mean_itl_ms: float | None
+    median_itl_ms: float | None
+    std_itl_ms: float | None
+    p90_itl_ms: float | None
+    p99_itl_ms: float | None
+    p99_9_itl_ms: float | None
+    mean_e2el_ms: float | None
+    median_e2el_ms: float | None
+    std_e2el_ms: float | None
+    p90_e2el_ms: float | None
+    p99_e2el_ms: float | None
+    p99_9_e2el_ms: float | None
+    client_cpu_share: float = Field(description="Share of one core that the client used.")
+    warnings: list[str]
+
+
+class ServerBoot(StrictModel):
+    """The start of the server that a point was measured on."""
+
+    server_boot: str = Field(description="Identity of this start; points that share it shared it.")
+    server_boots: int = Field(description="Starts in the job up to this point.")
+    server_start_s: float = Field(description="Seconds from the start to the first healthy answer.")
+    command: list[str]
 
 
 class InferenceResult(Result):
@@ -16,4 +69,5 @@ class InferenceResult(Result):
 
     kind: Literal["inference"] = "inference"
     settings: InferenceRun
-    metrics: None = None
+    metrics: InferenceMetrics | None = None
+    boot: ServerBoot | None = None

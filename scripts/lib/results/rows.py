@@ -15,8 +15,8 @@ from scripts.lib.results.result import Result
 
 # Type of a column, by the names pandas gives its nullable types.
 _DTYPES = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
-# How a batch size was searched for stands in batch_size.json.
-_NO_COLUMNS = {"batch_size_search"}
+# How a batch size was searched for stands in batch_size.json, a server's launch in run.json.
+_NO_COLUMNS = {"batch_size_search", "launch"}
 _FIRST = {"run": "string", "sweeps": "string", "kind": "string", "status": "string"}
 
 
@@ -36,6 +36,7 @@ def columns_of(kind: str) -> dict[str, str]:
         | {"reason": "string"}
         | settings
         | _scalars(model, "metrics")
+        | (_scalars(model, "boot") if "boot" in model.model_fields else {})
         | {"warnings": "string", "measurement_version": "Int64"}
         | _scalars(model, "provenance")
         | {"torch_version": "string", "transformers_version": "string"}
@@ -55,6 +56,7 @@ def row_of(result: Result, sweeps: str) -> dict[str, Any]:
     """Row of a result; `sweeps` names, separated by blanks, the sweeps that ask for the run."""
     settings = result.settings.model_dump()
     metrics = result.metrics.model_dump() if result.metrics else {}
+    boot = getattr(result, "boot", None)
     provenance = result.provenance.model_dump()
     packages = provenance["packages"]
     values = {
@@ -62,6 +64,7 @@ def row_of(result: Result, sweeps: str) -> dict[str, Any]:
         **_flat(settings),
         "batch_size": None,
         **_flat(metrics),
+        **(boot.model_dump() if boot else {}),
         "requested_batch_size": str(settings.get("batch_size", "")),
         "warnings": "; ".join(metrics.get("warnings", [])),
         "sweeps": sweeps,

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from scripts.lib.tables import ddp, training
+from scripts.lib.tables import ddp, inference, training
 from scripts.lib.tables.overview import overview
 
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "overview": ("Overview", overview),
     **training.TABLES,
     **ddp.TABLES,
+    **inference.TABLES,
 }

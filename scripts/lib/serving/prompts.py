@@ -1,0 +1,84 @@
+"""Prompts of an exact number of tokens, by the server's own tokenizer, the same for a seed."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from scripts.lib.schema.errors import InputError
+
+MAX_CANDIDATES = 4096
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a request asks: `text` of `tokens` tokens, special ones that the server adds counted."""
+
+    text: str
+    tokens: int
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Tokenizer of a folder with `tokenizer.json`, or of a model on the hub.
+
+    Raises InputError when there is none.
+    """
+    path = Path(name, "tokenizer.json")
+    try:
+        return Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name)
+    except Exception as error:  # the library raises bare exceptions
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"tokenizer of {name!r}: cannot be loaded: {reason}") from None
+
+
+def make_prompts(
+    tokenizer: Tokenizer, count: int, isl: int, random_range_ratio: float, seed: int | str
+) -> list[Prompt]:
+    """Draw `count` prompts with lengths between `random_range_ratio * isl` and `isl` tokens.
+
+    Every prompt is different text, so that no server answers from a cache of prefixes. Raises
+    InputError when the tokenizer allows no text of an exact length.
+    """
+    draw = random.Random(seed)
+    words = _words(tokenizer, draw)
+    shortest = max(1, round(random_range_ratio * isl))
+    return [_prompt(tokenizer, words, draw.randint(shortest, isl), draw) for _ in range(count)]
+
+
+def count_tokens(tokenizer: Tokenizer, texts: list[str]) -> list[int]:
+    """Tokens of answers, without special ones."""
+    return [len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+def _words(tokenizer: Tokenizer, draw: random.Random) -> list[str]:
+    """Texts that are one token each, and begin with a blank so that they stay one in a row."""
+    ids = list(range(tokenizer.get_vocab_size()))
+    draw.shuffle(ids)
+    words = []
+    for token in ids:
+        text = " " + tokenizer.decode([token]).strip()
+        if text[1:].isascii() and text[1:].isalpha():
+            found = tokenizer.encode(text, add_special_tokens=False).ids
+            if len(found) == 1:
+                words.append(text)
+        if len(words) == MAX_CANDIDATES:
+            break
+    if len(words) < 2:
+        raise InputError("the tokenizer has no words of one token to make prompts of")
+    return words
+
+
+def _prompt(tokenizer: Tokenizer, words: list[str], length: int, draw: random.Random) -> Prompt:
+    chosen = draw.choices(words, k=length)
+    for _ in range(ATTEMPTS):
+        text = "".join(chosen)
+        found = len(tokenizer.encode(text).ids)
+        if found == length:
+            return Prompt(text, length)
+        if found > length:  # special tokens count, too
+            chosen = chosen[: max(1, len(chosen) - (found - length))]
+        else:
+            chosen += draw.choices(words, k=length - found)
+    raise InputError(f"the tokenizer allows no prompt of exactly {length} tokens")

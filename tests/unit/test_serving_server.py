@@ -1,0 +1,254 @@
+"""The life of servers: every way it can go ends in a row with its reason, and no process is left."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from scripts import prepare_model, serve_benchmark
+from scripts.lib.config.frameworks import Launch
+from scripts.lib.serving.server import ServerError, end_leftovers, reserve_port, serve
+from tests.conftest import ROOT
+from tests.unit.serving_cases import (
+    launch_of,
+    scripted_server,
+    served_processes,
+    served_run,
+    write_run,
+)
+
+
+@pytest.fixture(scope="session")
+def embedded_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "embedded"
+    assert prepare_model.main(["--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    assert served_processes() == []
+
+
+@pytest.fixture
+def measure(tmp_path, embedded_model):
+    """Measure a run on the scripted server; returns the result."""
+
+    def call(*options, **changes):
+        path = write_run(tmp_path, served_run(*options, **changes))
+        output = tmp_path / "out" / "benchmark.json"
+        arguments = ["--run", path, "--embedded-model", embedded_model, "--output", output]
+        assert serve_benchmark.main([str(argument) for argument in arguments]) == 0
+        return json.loads(output.read_text())
+
+    return call
+
+
+def test_a_point_has_its_figures_and_its_requests(measure, tmp_path):
+    result = measure("--ttft", "0.02", "--itl", "0.005", conc=4)
+    metrics = result["metrics"]
+    assert result["status"] == "ok", result["reason"]
+    assert (metrics["num_prompts"], metrics["num_failed"], metrics["num_wrong_length"]) == (
+        40,
+        0,
+        0,
+    )
+    assert metrics["output_tokens"] == 40 * 8
+    assert 20 <= metrics["median_ttft_ms"] <= metrics["p99_ttft_ms"] <= metrics["p99_9_ttft_ms"]
+    requests = pq.read_table(tmp_path / "out/requests.parquet").to_pandas()
+    assert len(requests) == 40
+    assert requests["prompt_tokens"].between(13, 16).all()
+    assert (requests["prompt_tokens"] == requests["usage_prompt_tokens"]).all()
+    assert all(len(chunks) == 8 for chunks in requests["chunks_ms"])
+    assert result["boot"]["server_boots"] == 1
+    assert result["boot"]["server_start_s"] > 0
+
+
+def test_prompts_are_the_same_for_a_seed_and_unlike_one_another(measure, tmp_path):
+    seen = []
+    for name in ("a", "b"):
+        times = tmp_path / name
+        measure("--times", str(times))
+        seen.append(sorted(json.loads(line)["prompt"] for line in times.read_text().splitlines()))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == len(seen[0]) == 22
+
+
+def test_a_server_killed_in_the_midst(measure):
+    result = measure("--die-at", "10")
+    assert result["status"] == "failed"
+    assert "the server ended (exit 137)" in result["reason"]
+
+
+def test_a_server_that_is_never_healthy(measure):
+    result = measure("--unhealthy", server={"start_timeout_s": 1.0})
+    assert result["status"] == "failed"
+    assert "was not healthy within 1 s" in result["reason"]
+
+
+def test_a_server_that_ends_at_once_leaves_its_last_words(measure):
+    result = measure("--exit", "3")
+    assert result["reason"].startswith("the server ended (exit 3): ")
+    assert "cannot find its weights" in result["reason"]
+
+
+def test_a_server_that_fails_a_tenth_of_the_requests(measure):
+    result = measure("--fail-every", "10")
+    assert result["status"] == "failed"
+    assert "requests failed, the first: HTTP 500: scripted failure" in result["reason"]
+
+
+def test_a_stalled_stream(measure):
+    result = measure("--stall-after", "2", stall_timeout_s=0.3)
+    assert result["status"] == "failed"
+    assert "the answer stalled: nothing came for 0.3 s" in result["reason"]
+
+
+def test_answers_of_a_wrong_length_are_flagged(measure):
+    result = measure("--short", "1")
+    assert result["status"] == "ok"
+    assert result["metrics"]["num_wrong_length"] == 20
+    assert "20 answers are not 8 tokens long, but e.g. 7" in result["metrics"]["warnings"]
+
+
+def test_a_server_that_runs_already(measure):
+    with scripted_server("--itl", "0.002") as url:
+        result = measure(server={"base_url": url})
+    assert result["status"] == "ok"
+    assert result["boot"] is None
+
+
+def test_a_server_that_is_not_there(measure):
+    result = measure(server={"base_url": "http://127.0.0.1:9"})
+    assert result["status"] == "failed"
+    assert "every warm-up request failed: ClientConnectorError" in result["reason"]
+
+
+def test_what_this_machine_cannot_run_starts_nothing(measure, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    launch = launch_of() | {"devices": ["cuda"]}
+    result = measure(server={"device": "auto", "launch": launch})
+    assert result["status"] == "unsupported"
+    assert "serves on CUDA devices only" in result["reason"]
+    missing = measure(server={"launch": launch_of() | {"command": ["no-such-server"]}})
+    assert missing["status"] == "unsupported"
+    assert "there is no program 'no-such-server'" in missing["reason"]
+
+
+@pytest.fixture
+def taken():
+    """A port on which another program listens and says that it is healthy."""
+    with scripted_server() as url:
+        yield int(url.rpartition(":")[2])
+
+
+class Reservation:
+    """A port as `reserve_port` gives it, but one that is taken."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def getsockname(self):
+        return "127.0.0.1", self.port
+
+    def close(self):
+        pass
+
+
+def test_a_port_in_use_is_left_for_another(tmp_path, taken):
+    ports = iter([Reservation(taken), reserve_port()])
+    launch = Launch.model_validate(launch_of())
+    with serve(launch, {}, tmp_path / "log", 30, reserve=lambda: next(ports)) as server:
+        assert not server.url.endswith(f":{taken}")
+
+
+def test_a_port_that_stays_in_use_is_a_reason(tmp_path, taken):
+    launch = Launch.model_validate(launch_of())
+    with (
+        pytest.raises(ServerError, match=f"port {taken} is taken by another program .python"),
+        serve(launch, {}, tmp_path / "log", 30, reserve=lambda: Reservation(taken)),
+    ):
+        pass
+
+
+def test_a_reserved_port_is_given_to_nobody_else():
+    with closing(reserve_port()) as held:
+        port = held.getsockname()[1]
+        with closing(socket.socket()) as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+
+
+def test_a_server_that_ignores_its_end_is_ended_with_its_workers(tmp_path):
+    launch = Launch.model_validate(launch_of("--stubborn"))
+    with serve(launch, {}, tmp_path / "log", 30):
+        assert len(served_processes()) == 3  # supervisor, server, its worker
+    assert served_processes() == []
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from scripts.lib.config.frameworks import Launch
+from scripts.lib.serving.server import serve
+launch = Launch.model_validate_json(sys.argv[1])
+with serve(launch, {}, Path(sys.argv[2]), 30):
+    print("healthy", flush=True)
+    time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A job that holds a server, to be killed."""
+    launch = Launch.model_validate(launch_of("--stubborn")).model_dump_json()
+    command = [sys.executable, "-c", HOLDER, launch, str(tmp_path / "log")]
+    job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert job.stdout.readline() == "healthy\n"
+    yield job
+    job.kill()
+    job.wait()
+    job.stdout.close()
+
+
+def wait_until(condition, timeout=20):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_sigkill_of_the_job_ends_its_server(holder):
+    holder.kill()
+    holder.wait()
+    assert wait_until(lambda: not served_processes())
+
+
+def test_a_leftover_is_ended_by_the_next_start(holder, tmp_path):
+    # Killed together with the supervisor: what is left has nobody to end it.
+    worker, *others = sorted(served_processes(), key=lambda p: p.create_time())[::-1]
+    for process in (psutil.Process(holder.pid), *others):
+        os.kill(process.pid, signal.SIGKILL)
+    holder.wait()
+    assert wait_until(lambda: served_processes() == [worker])
+    with serve(Launch.model_validate(launch_of()), {}, tmp_path / "other", 30):
+        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_server_of_a_living_job_is_left_alone(holder):
+    before = served_processes()
+    assert end_leftovers() == []
+    assert served_processes() == before
+    holder.terminate()
+    holder.wait()
+    assert wait_until(lambda: not served_processes())
