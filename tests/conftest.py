@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,40 @@ def write_run(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def note_fault(record_property):
+    """Note a line of the table of faults that ends the tests: what was lost, what ran again."""
+
+    def note(fault: str, lost: str, again: str, seconds: float) -> None:
+        record_property("fault", (fault, lost, again, f"{seconds:.0f}"))
+
+    return note
+
+
+@pytest.fixture
+def recover(note_fault):
+    """Call a workflow again after a fault; notes the measurements that it runs and its seconds."""
+
+    def run(workflow, fault: str, lost: str = "nothing") -> None:
+        measuring = {"benchmark", "find_batch_size", "train_ddp", "evaluate_accuracy"}
+        again = [f"{n} {rule}" for rule, n in workflow.planned().items() if rule in measuring]
+        start = time.monotonic()
+        workflow.run()
+        note_fault(fault, lost, ", ".join(again) or "no measurement", time.monotonic() - start)
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    rows = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if rows:
+        terminalreporter.section("faults: what was lost, what ran again, seconds to recover")
+        for row in rows:
+            terminalreporter.write_line("| " + " | ".join(map(str, row)) + " |")

@@ -51,7 +51,7 @@ def whole_results(folder):
         json.loads(path.read_text())
 
 
-def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path):
+def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path, recover):
     undisturbed = Workflow(tmp_path / "undisturbed", long.config)
     shutil.copytree(long.folder, undisturbed.folder)
     process = long.start()
@@ -60,19 +60,20 @@ def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path):
     assert len(list(long.folder.glob("results/runs/*/benchmark.json"))) == 6
     whole_results(long.folder)
     assert long.planned()["benchmark"] == 1
-    long.run()
+    recover(long, "SIGKILL of a measuring job", "its run")
     undisturbed.run()
     assert long.lasting.equals(undisturbed.lasting)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_workflow_continues_with_the_next_call(long, number):
+def test_a_killed_workflow_continues_with_the_next_call(long, number, recover):
     process = long.start()
     job = wait_for_job(process)
     process.send_signal(number)
     process.wait(timeout=120)
     whole_results(long.folder)
-    long.run()  # no lock is left, and a job that outlived its workflow is waited for
+    # No lock is left, and a job that outlived its workflow is waited for.
+    recover(long, f"{signal.Signals(number).name} of the workflow", "the run at work")
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
     assert len(long.summary) == 7
     assert set(long.summary["status"]) == {"ok", "oom"}

@@ -8,6 +8,7 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from tests.conftest import ROOT
 from tests.slurm.conftest import wait_until
@@ -80,6 +81,21 @@ def gres(cluster, flow) -> list[str]:
     return [job["GRES"] for job in jobs if job["JobState"] == "RUNNING"]
 
 
+@pytest.fixture
+def recovers(cluster, note_fault):
+    """Waits for a disturbed workflow, whose jobs must end in these states, in order."""
+
+    def wait(process, flow, fault: str, attempts: list[str]) -> None:
+        start = time.monotonic()
+        finish(process, flow)
+        undisturbed(flow, cluster, attempts)
+        lost = "nothing" if len(attempts) == 1 else "that attempt"
+        again = f"{len(attempts) - 1} benchmark, in the same call"
+        note_fault(f"Slurm: {fault}", lost, again, time.monotonic() - start)
+
+    return wait
+
+
 def undisturbed(flow, cluster, attempts: list[str]) -> None:
     """The sweep is as it should be, and its jobs ended in these states, in order."""
     assert list(flow.summary["status"]) == ["ok"]
@@ -87,34 +103,31 @@ def undisturbed(flow, cluster, attempts: list[str]) -> None:
     assert flow.planned() == {}
 
 
-def test_a_killed_measurement_is_made_again_with_more_time_and_memory(cluster, workflow):
+def test_a_killed_measurement_is_made_again_with_more_time_and_memory(cluster, workflow, recovers):
     flow = workflow(gpu=MIDDLE)
     process, job = started(flow)
     job.kill()
-    finish(process, flow)
-    undisturbed(flow, cluster, ["FAILED", "COMPLETED"])
+    recovers(process, flow, "SIGKILL of a job", ["FAILED", "COMPLETED"])
     limits = [(job["TimeLimit"], job["MinMemoryNode"]) for job in cluster.jobs_of(flow).values()]
     assert limits == [("00:10:00", "2000M"), ("00:20:00", "4000M")]
 
 
-def test_a_cancelled_job_is_made_again(cluster, workflow):
+def test_a_cancelled_job_is_made_again(cluster, workflow, recovers):
     flow = workflow(gpu=MIDDLE)
     process, _ = started(flow)
     cluster.call("scancel", *cluster.jobs_of(flow))
-    finish(process, flow)
-    undisturbed(flow, cluster, ["CANCELLED", "COMPLETED"])
+    recovers(process, flow, "scancel", ["CANCELLED", "COMPLETED"])
 
 
-def test_a_job_over_its_time_limit_is_made_again(cluster, workflow):
+def test_a_job_over_its_time_limit_is_made_again(cluster, workflow, recovers):
     flow = workflow(gpu=MIDDLE)
     process, _ = started(flow)
     for job in cluster.jobs_of(flow):
         cluster.call("scontrol", "update", f"JobId={job}", "EndTime=now+1")
-    finish(process, flow)
-    undisturbed(flow, cluster, ["TIMEOUT", "COMPLETED"])
+    recovers(process, flow, "a job over its time limit", ["TIMEOUT", "COMPLETED"])
 
 
-def test_a_node_that_fails_costs_its_job_and_not_the_sweep(cluster, workflow):
+def test_a_node_that_fails_costs_its_job_and_not_the_sweep(cluster, workflow, recovers):
     flow = workflow(gpu=MIDDLE)
     process, job = started(flow)
     cluster.node("down")
@@ -124,19 +137,17 @@ def test_a_node_that_fails_costs_its_job_and_not_the_sweep(cluster, workflow):
         job.kill()  # what ran there ends with the node
     finally:
         cluster.node("up")
-    finish(process, flow)
-    undisturbed(flow, cluster, ["NODE_FAIL", "COMPLETED"])
+    recovers(process, flow, "the node goes down", ["NODE_FAIL", "COMPLETED"])
 
 
-def test_an_outage_of_the_controller_costs_nothing(cluster, workflow):
+def test_an_outage_of_the_controller_costs_nothing(cluster, workflow, recovers):
     flow = workflow(gpu=MIDDLE)
     process, _ = started(flow)
     cluster.controller("stop")
     time.sleep(30)
     assert process.is_running()
     cluster.controller("start")
-    finish(process, flow)
-    undisturbed(flow, cluster, ["COMPLETED"])
+    recovers(process, flow, "the controller is away for 30 s", ["COMPLETED"])
 
 
 def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluster, workflow):
