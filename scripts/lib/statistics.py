@@ -44,15 +44,18 @@ def median_interval(samples: list[float], confidence: float = 0.95) -> tuple[flo
     return (ordered[k - 1], ordered[-k]) if k else None
 
 
-def mean_interval(samples: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of the mean of independent samples; None with fewer than two."""
+def positive_interval(samples: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the typical value of samples above 0; None with fewer than two.
+
+    On the logarithms, so that few samples give a wide interval and never one below 0.
+    """
     if len(samples) < 2:
         return None
     from scipy.stats import t
 
-    mean, count = float(np.mean(samples)), len(samples)
-    half = float(t.ppf(0.5 + confidence / 2, count - 1) * np.std(samples, ddof=1) / sqrt(count))
-    return mean - half, mean + half
+    logs, count = np.log(samples), len(samples)
+    half = t.ppf(0.5 + confidence / 2, count - 1) * np.std(logs, ddof=1) / sqrt(count)
+    return float(np.exp(np.mean(logs) - half)), float(np.exp(np.mean(logs) + half))
 
 
 def ratio_interval(

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from scripts.lib.statistics import median_interval, summarize
+from scripts.lib.statistics import median_interval, positive_interval, summarize
 
 
 def test_summary_of_known_times():
@@ -53,3 +53,14 @@ def test_the_interval_covers_the_median_as_often_as_it_says():
 def test_one_trial_has_no_spread():
     summary = summarize([5.0])
     assert (summary["std_time_ms"], summary["cv"], summary["median_time_ms"]) == (0, 0, 5)
+
+
+def test_interval_of_positive_samples_stays_above_zero_and_covers():
+    low, high = positive_interval([60.0, 230.0])
+    assert 0 < low < 60
+    assert high > 230
+    generator = np.random.default_rng(0)
+    drawn = np.exp(generator.normal(3, 0.2, size=(2000, 5)))
+    covered = [low < np.exp(3) < high for low, high in map(positive_interval, drawn)]
+    assert 0.93 < np.mean(covered) < 0.97
+    assert positive_interval([1.0]) is None

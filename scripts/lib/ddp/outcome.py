@@ -11,7 +11,7 @@ from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp.analysis import block_times, per_step, summarise_run
 from scripts.lib.ddp.records import read_run, read_text_summary
 from scripts.lib.results.ddp import DdpMetrics, ModeMetrics, SeedMetrics
-from scripts.lib.statistics import mean_interval, ratio_interval
+from scripts.lib.statistics import positive_interval, ratio_interval
 
 # Of these a mean over the seeds is told by its own name.
 MEANS = tuple(
@@ -62,7 +62,10 @@ def _mode(
         summarise_run(found, warmup) | evaluation
         for found, evaluation in zip(records[mode], evaluations, strict=True)
     ]
-    low, high = mean_interval([found["step_time_mean_ms"] for found in summaries]) or (None, None)
+    low, high = positive_interval([found["step_time_mean_ms"] for found in summaries]) or (
+        None,
+        None,
+    )
     gains: dict[str, float | None] = dict.fromkeys(
         ("gain", "gain_ci_low", "gain_ci_high", "cpu_gain", "padded_gain")
     )

@@ -31,7 +31,7 @@ class ModeMetrics(StrictModel):
 
     step_time_mean_ms: float = Field(description="Time of the slowest rank, schedule included.")
     step_time_ci_low_ms: float | None = Field(
-        description="95 % interval of the mean over the seeds, lower end; None with one seed."
+        description="95 % interval over the seeds, on logarithms, lower end; None with one seed."
     )
     step_time_ci_high_ms: float | None
     step_time_p50_ms: float
