@@ -116,7 +116,14 @@ def test_answers_of_another_length_are_flagged():
     with scripted_server("--short", "2") as url:
         load = measured(url, count=4)
     assert wrong_lengths(load.records, 8) == 4
-    assert warnings_of(load, 8) == ["4 answers are not 8 tokens long, but e.g. 6"]
+    assert warnings_of(load, 8)[0] == "4 answers are not 8 tokens long, but e.g. 6"
+
+
+def test_a_stall_of_the_server_is_told():
+    with scripted_server() as url:
+        load = measured(url, count=10)
+    load.records[0].e2el_ms += 100 * max(record.e2el_ms for record in load.records)
+    assert "stalled or the machine was disturbed" in warnings_of(load, 8)[-1]
 
 
 def test_the_key_is_sent_and_nothing_without_one(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from scripts.lib.serving.client import LoadRun, Record
 
 # Above this share of one core the client itself may be what is measured.
 CLIENT_CPU_LIMIT = 0.8
+# Above this ratio of mean to median, some answers waited for something else than their turn.
+STALL_RATIO = 1.5
 STATISTICS = ("mean", "median", "std", "p90", "p99", "p99_9")
 
 
@@ -101,6 +103,12 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
     at_once = sum(1 for r in done if len(r.chunks_ms) > 1 and r.chunks_ms[0] == r.chunks_ms[-1])
     if at_once > len(done) / 2:
         found.append(f"{at_once} answers came all at once: the server does not stream")
+    times = [record.e2el_ms for record in done]
+    if times and np.mean(times) > STALL_RATIO * np.median(times):
+        found.append(
+            f"answers took {np.mean(times):.0f} ms on average, {np.median(times):.0f} ms at the "
+            "median: the server stalled or the machine was disturbed"
+        )
     if load.client_cpu_share > CLIENT_CPU_LIMIT:
         share = round(100 * load.client_cpu_share)
         found.append(f"the client used {share} % of a core: it may be what was measured")
