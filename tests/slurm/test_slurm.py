@@ -18,11 +18,13 @@ MIDDLE = {"num_trials": 300}
 LONG = {"num_trials": 20_000, "num_steps": 2}
 
 
-def measuring(workflow) -> psutil.Process | None:
-    """The measuring program of a workflow's job, once it is at its trials."""
+def measuring(workflow, part: str = "") -> psutil.Process | None:
+    """The measuring program of a run with `part` in its name, once it is at its trials."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command = process.info["cmdline"] or []
         if process.info["cwd"] == str(workflow.folder) and "scripts.benchmark" in command:
+            if part not in run_of(command):
+                continue
             log = workflow.folder / "logs/benchmark" / f"{run_of(command)}.log"
             python = command[0].endswith("python")
             if python and log.exists() and "trials: 0" in log.read_text():
@@ -103,28 +105,41 @@ def undisturbed(flow, cluster, attempts: list[str]) -> None:
     assert flow.planned() == {}
 
 
-def test_a_killed_measurement_is_made_again_with_more_time_and_memory(cluster, workflow, recovers):
-    flow = workflow(gpu=MIDDLE)
-    process, job = started(flow)
-    job.kill()
-    recovers(process, flow, "SIGKILL of a job", ["FAILED", "COMPLETED"])
-    limits = [(job["TimeLimit"], job["MinMemoryNode"]) for job in cluster.jobs_of(flow).values()]
-    assert limits == [("00:10:00", "2000M"), ("00:20:00", "4000M")]
-
-
-def test_a_cancelled_job_is_made_again(cluster, workflow, recovers):
-    flow = workflow(gpu=MIDDLE)
-    process, _ = started(flow)
-    cluster.call("scancel", *cluster.jobs_of(flow))
-    recovers(process, flow, "scancel", ["CANCELLED", "COMPLETED"])
-
-
-def test_a_job_over_its_time_limit_is_made_again(cluster, workflow, recovers):
-    flow = workflow(gpu=MIDDLE)
-    process, _ = started(flow)
-    for job in cluster.jobs_of(flow):
-        cluster.call("scontrol", "update", f"JobId={job}", "EndTime=now+1")
-    recovers(process, flow, "a job over its time limit", ["TIMEOUT", "COMPLETED"])
+def test_disturbed_jobs_are_made_again_with_more_time_and_memory(cluster, workflow, note_fault):
+    modes = ["forward", "forward_backward", "training_step"]
+    flow = workflow(gpu=MIDDLE | {"mode": modes})
+    process = flow.start()
+    at_work = lambda mode: wait_until(  # noqa: E731
+        lambda: measuring(flow, f"-{mode}-"), 120, f"no measurement of {mode} began"
+    )
+    at_work("forward").kill()
+    at_work("forward_backward")
+    jobs = cluster.jobs_of(flow)
+    job_of = {mode: j for j, f in jobs.items() for mode in modes if f"-{mode}-" in f["Comment"]}
+    cluster.call("scancel", job_of["forward_backward"])
+    at_work("training_step")
+    cluster.call("scontrol", "update", f"JobId={job_of['training_step']}", "EndTime=now+1")
+    start = time.monotonic()
+    finish(process, flow)
+    assert list(flow.summary["status"]) == ["ok"] * 3
+    assert flow.planned() == {}
+    seconds = time.monotonic() - start
+    ends = {
+        mode: [
+            (job["JobState"], job["TimeLimit"], job["MinMemoryNode"])
+            for job in cluster.jobs_of(flow).values()
+            if f"-{mode}-" in job["Comment"]
+        ]
+        for mode in modes
+    }
+    faults = {"forward": "FAILED", "forward_backward": "CANCELLED", "training_step": "TIMEOUT"}
+    for mode, state in faults.items():
+        (first, _, memory), again = ends[mode]
+        assert (first, memory) == (state, "2000M")
+        assert again == ("COMPLETED", "00:20:00", "4000M")
+        note_fault(
+            f"Slurm: a job ends as {state}", "that attempt", "1 benchmark, by itself", seconds
+        )
 
 
 def test_a_node_that_fails_costs_its_job_and_not_the_sweep(cluster, workflow, recovers):
