@@ -80,7 +80,7 @@ def serve_run(run_id: str, run: InferenceRun, arguments: argparse.Namespace) -> 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = load_run(arguments.run)
     if not isinstance(run, InferenceRun):
-        raise InputError(f"{arguments.run}: is of kind {run.kind}; scripts.benchmark measures it")
+        raise InputError(f"{arguments.run}: is of kind {run.kind}, not inference")
     return serve_run(run_id, run, arguments)
 
 

@@ -39,6 +39,8 @@ async def completions(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     await response.write(b": a comment\n\ndata: " + event(role="assistant") + b"\n\n")
+    if options.first_event:
+        await response.write(b"data: " + options.first_event.encode() + b"\n\n")
     sent = []
     tokens = body["max_tokens"] - options.short
     for token in range(tokens):
@@ -75,6 +77,7 @@ def main() -> None:
     for name in ("--fail-every", "--stall-after", "--short", "--die-at"):
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--times")
+    parser.add_argument("--first-event", help="JSON of one more event, the first")
     parser.add_argument("--unhealthy", dest="healthy", action="store_false")
     parser.add_argument("--exit", type=int, help="end at once with this code and a last word")
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM, leave a child")

@@ -19,9 +19,11 @@ set -euo pipefail
 script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's|^ *Command=\(.*pilot\.sh\).*|\1|p')
 root=$(cd "$SLURM_SUBMIT_DIR" && cd "$(dirname "$script")/../.." && pwd)
 IFS=, read -ra devices <<< "${CUDA_VISIBLE_DEVICES:-}"
-# What has not finished two minutes before the end is interrupted and stays for the next pilot.
+# What has not finished two minutes before the end is interrupted and stays for the next pilot. Job
+# control gives the workflow a process group of its own, in which interrupts are not ignored.
+set -m
 "${SNAKEMAKE:-$root/.venv/bin/snakemake}" -s "$root/Snakefile" --cores "${SLURM_CPUS_ON_NODE:-all}" \
   --resources gpu="${#devices[@]}" "$@" &
 workflow=$!
-trap 'kill -INT $workflow' INT TERM
+trap 'kill -INT -- -$workflow' INT TERM
 wait "$workflow" || { code=$?; wait "$workflow" || code=$?; exit "$code"; }

@@ -21,7 +21,8 @@ def settle_future_files(folder: str | Path) -> int:
     for order, (_, path) in enumerate(future):
         # A microsecond apart, and all before what is made next.
         stamp = now - (len(future) - order) * 1e-6
-        os.utime(path, (stamp, stamp))
+        with suppress(OSError):  # read-only: the first job tells
+            os.utime(path, (stamp, stamp))
     return len(future)
 
 

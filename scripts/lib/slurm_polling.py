@@ -35,7 +35,10 @@ def guard_polling() -> None:
     version = metadata.version(PLUGIN)
     if not version.startswith(LOOKED_AT):
         log.warning(
-            "%s %s is newer than what sweepmake guards against controller outages", PLUGIN, version
+            "%s %s: not guarded against controller outages, only %sx is known",
+            PLUGIN,
+            version,
+            LOOKED_AT[0],
         )
         return
     longest_wait = _longest_wait()

@@ -32,6 +32,12 @@ def measuring(workflow, part: str = "") -> psutil.Process | None:
     return None
 
 
+def show(flow) -> subprocess.CompletedProcess:
+    """What `make status` tells."""
+    command = [sys.executable, "-m", "scripts.show_status", "--config", "config.yaml"]
+    return subprocess.run(command, cwd=flow.folder, capture_output=True, text=True, check=True)
+
+
 def run_of(command: list[str]) -> str:
     return re.search(r"runs/([^/]+)/", " ".join(command)).group(1)
 
@@ -181,10 +187,7 @@ def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluste
     summary = flow.summary.set_index("run")["status"]
     assert summary[killed[0]] == "missing"
     assert summary.value_counts().to_dict() == {"missing": 1, "ok": 1}
-    told = subprocess.run(
-        [sys.executable, "-m", "scripts.show_status", "--config", "config.yaml"],
-        cwd=flow.folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    told = show(flow)
     assert json.loads(told.stdout)["status"] == {"missing": 1, "ok": 1}
     assert f"missing: {killed[0]}: no result; its log ends: " in told.stderr
 
@@ -198,6 +201,22 @@ def test_packed_measurements_take_turns_on_one_device(cluster, workflow):
     results = [json.loads(p.read_text()) for p in flow.folder.glob("results/runs/*/benchmark.json")]
     spans = sorted((r["provenance"]["started_at"], r["provenance"]["ended_at"]) for r in results)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_a_pilot_ends_itself_before_its_time_and_the_next_goes_on(cluster, workflow):
+    flow = workflow(gpu=LONG, soon={"mode": "forward"})
+    flow.command()
+    pilot = ["sbatch", "--parsable", "--partition=gpu", "--gpus-per-node=1", "--mem=4000"]
+    pilot += ["--time=10", "-D", str(flow.folder), str(ROOT / "profiles/slurm/pilot.sh")]
+    job = cluster.call(*pilot, "--configfile", "config.yaml").strip()
+    wait_until(lambda: measuring(flow, "-training_step-"), 120, "no measurement began")
+    cluster.call("scancel", "--batch", "--signal=INT", job)  # as Slurm does before the end
+    wait_until(lambda: cluster.jobs()[job]["JobState"] != "RUNNING", 60, "the pilot did not end")
+    assert not measuring(flow)
+    flow.config["sweeps"]["gpu"]["num_trials"] = 6
+    flow.command()
+    cluster.call(*pilot[:1], "--wait", *pilot[2:], "--configfile", "config.yaml")
+    assert list(flow.summary["status"]) == ["ok"] * 2
 
 
 def test_a_pilot_measures_on_all_devices_of_its_node(cluster, workflow):

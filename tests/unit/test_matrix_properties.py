@@ -46,7 +46,7 @@ def test_a_range_starts_at_its_start_grows_by_the_factor_and_ends_at_its_end(sta
     assert all(before < after <= before * factor for before, after in steps)
 
 
-def test_ranges_of_the_handbook():
+def test_ranges_in_steps_end_at_their_end():
     assert geometric(4, 100, 2) == [4, 8, 16, 32, 64, 100]
     assert geometric(4, 64, 3) == [4, 12, 36, 64]
     assert geometric(64, 64, 2) == [64]

@@ -125,7 +125,7 @@ def test_a_run_that_is_neither_on_one_node_nor_on_several_is_refused(config, tmp
 
 def test_a_model_that_looks_like_an_option_is_refused_with_its_entry(config, tmp_path):
     sweep = {"kind": "inference", "entries": {"a": entry(model="--port=1")}}
-    with pytest.raises(InputError, match=r"^entries\.a: model: must not begin with '-'"):
+    with pytest.raises(InputError, match=r"^sweeps\.s\.entries\.a: model: must not begin with '-'"):
         expand(config(s=sweep))
 
 
@@ -206,6 +206,14 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
         (
             {"server": {"base_url": "host:80"}},
             "sweeps.s.server.base_url: must be an address such as",
+        ),
+        (
+            {"server": {"base_url": "http://127.0.0.1:99999"}},
+            "sweeps.s.server.base_url: must be an address such as",
+        ),
+        (
+            {"server": {"base_url": "http://user:secret@127.0.0.1:80"}},
+            "sweeps.s.server.base_url: must hold no user or password",
         ),
         (
             {"server": {"container": "docker"}},

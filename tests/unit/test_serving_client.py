@@ -123,7 +123,7 @@ def test_a_stall_of_the_server_is_told():
     with scripted_server() as url:
         load = measured(url, count=10)
     load.records[0].e2el_ms += 100 * max(record.e2el_ms for record in load.records)
-    assert "stalled or the machine was disturbed" in warnings_of(load, 8)[-1]
+    assert "stalled or the machine was disturbed" in " ".join(warnings_of(load, 8))
 
 
 def test_the_key_is_sent_and_nothing_without_one(tmp_path, monkeypatch):
@@ -149,3 +149,37 @@ def test_percentiles_and_rates():
     assert found["output_throughput"] == pytest.approx(8 * 8 / load.duration_s)
     assert found["tput_per_gpu"] == pytest.approx((8 * 8 + 8 * 4) / load.duration_s / 2)
     assert found["intvty"] == pytest.approx(1000 / found["median_tpot_ms"])
+
+
+ODD_EVENTS = [
+    "null", "5", "[1]", '{"choices": 5}', '{"choices": [5]}', '{"choices": [{"delta": 5}]}',
+    '{"choices": [{"text": ["a"]}]}', "{",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", ODD_EVENTS)
+def test_an_event_of_another_form_is_a_reason(event):
+    with scripted_server("--first-event", event) as url:
+        load = measured(url, count=1)
+    assert load.records[0].error
+
+
+@pytest.mark.parametrize(
+    "event",
+    ['{"choices": null}', '{"choices": []}', '{"choices": [{"delta": null}]}', '{"usage": 5}'],
+)
+def test_an_event_without_text_is_passed_over(event):
+    with scripted_server("--first-event", event) as url:
+        load = measured(url, count=1)
+    assert not load.records[0].error
+    assert load.records[0].output_tokens == 8
+
+
+def test_other_counts_of_the_server_are_told():
+    with scripted_server() as url:
+        load = measured(url, count=4)
+    for record in load.records:
+        record.usage_tokens = 16
+    assert "the server made 64 tokens by its own count, 32 by the tokenizer" in " ".join(
+        warnings_of(load, 16)
+    )

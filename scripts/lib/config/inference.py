@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -30,7 +31,14 @@ EMBEDDED_MODEL = "embedded"
 
 
 def _http(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+    if "@" in url:  # not repeated in the message
+        raise ValueError("must hold no user or password; a key goes into SWEEPMAKE_API_KEY")
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        valid = False
+    if not valid or re.search(r"\s", url):
         raise ValueError(f"must be an address such as http://127.0.0.1:8000, got {url!r}")
     return url.rstrip("/")
 

@@ -84,7 +84,11 @@ def expand(config: WorkflowConfig) -> Expansion:
         try:
             ids = [_add(runs, settings) for settings in sweep.runs(config.sizes)]
         except InputError as error:
-            problems += error.problems
+            # Entries written in the sweep itself are told by their place in it.
+            problems += [
+                f"sweeps.{name}.{problem}" if problem.startswith("entries.") else problem
+                for problem in error.problems
+            ]
             continue
         if not ids:
             problems.append(f"sweeps.{name}: nothing is left by: {_given(sweep)}")
@@ -168,7 +172,7 @@ def _selected(batches: str | int | None) -> tuple[range, ...] | None:
 
 def _given(sweep: BaseModel) -> str:
     """Write the settings of a sweep that decide which runs it has."""
-    given = sweep.model_dump(exclude_defaults=True, exclude={"kind", "description"})
+    given = sweep.model_dump(exclude_defaults=True, exclude={"kind", "description", "entries"})
     return ", ".join(f"{key} {value}" for key, value in given.items())
 
 

@@ -1,7 +1,7 @@
 """Figures of served models: throughput per GPU against what one user sees.
 
-Each hardware and framework has a colour. Its Pareto frontier, the points that no other one of it
-beats on both axes, is a line; the points off it are dimmed.
+Each hardware, framework and precision, and what else differs, has a colour. Its Pareto frontier,
+the points that no other one of it beats on both axes, is a line; the points off it are dimmed.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts.lib.figures.style import COLORS, MARKERS, nothing_to_show
-from scripts.lib.tables.inference import inference_runs
+from scripts.lib.tables.inference import inference_runs, varying
 
 # What stands in a panel of its own: points of other lengths or models cannot be compared.
 PANEL = ["model", "isl", "osl"]
@@ -64,7 +64,9 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     if points.empty or x not in points or points[x].isna().all():
         return nothing_to_show("No served model has been measured.")
     points = points[points[x].notna()]
-    names = list(dict.fromkeys(points[SERIES].itertuples(index=False, name=None)))
+    series_of = [*SERIES, *varying(points)]
+    points = points.assign(**points[series_of].astype("string").fillna("none"))
+    names = list(dict.fromkeys(points[series_of].itertuples(index=False, name=None)))
     panels = list(points.groupby(PANEL, sort=False))
     shown = panels[:MAX_PANELS]
     columns = min(COLUMNS, len(shown))
@@ -75,8 +77,8 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, (key, part) in zip(grid.flat, shown, strict=False):
-        for name, series in part.groupby(SERIES, sort=False):
-            _series(axes, series, x, names.index(name), higher_is_better)
+        for name, series in part.groupby(series_of, sort=False):
+            _series(axes, series, x, name, names.index(name), higher_is_better)
         model, isl, osl = key
         axes.set(title=f"{model}\n{isl} in, {osl} out", xlabel=xlabel)
         axes.set_xlim(0, 1.12 * part[x].max())
@@ -92,18 +94,24 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     return figure
 
 
-def _series(axes: Axes, points: pd.DataFrame, x: str, rank: int, higher_is_better: bool) -> None:
+def _series(
+    axes: Axes,
+    points: pd.DataFrame,
+    x: str,
+    name: tuple[str, ...],
+    rank: int,
+    higher_is_better: bool,
+) -> None:
     xs, ys = points[x].astype(float).tolist(), points["tput_per_gpu"].astype(float).tolist()
     best = frontier(xs, ys, higher_is_better)
     color, marker = COLORS[rank % len(COLORS)], MARKERS[rank % len(MARKERS)]
-    first = points.iloc[0]
     off = [i for i in range(len(xs)) if i not in set(best)]
     axes.plot(
         [xs[i] for i in off], [ys[i] for i in off], marker, color=color, alpha=DIMMED,
     )  # fmt: skip
     axes.plot(
         [xs[i] for i in best], [ys[i] for i in best], "-", marker=marker, color=color,
-        label=" ".join(str(first[name]) for name in SERIES),
+        label=" ".join(name),
     )  # fmt: skip
     if len(xs) <= MAX_LABELS:
         for i, conc in enumerate(points["conc"]):

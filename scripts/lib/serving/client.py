@@ -11,7 +11,6 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,6 +171,8 @@ async def _request(
                 record.error = f"HTTP {response.status}: {told}"
                 return
             await _read_stream(response, record, sent)
+    except aiohttp.ConnectionTimeoutError:
+        record.error = f"could not connect within {CONNECT_SECONDS:g} s"
     except aiohttp.SocketTimeoutError:
         record.error = f"the answer stalled: nothing came for {load.stall_timeout_s:g} s"
     except TimeoutError:
@@ -214,14 +215,23 @@ async def _read_stream(response: aiohttp.ClientResponse, record: Record, sent: f
 
 def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool]:
     """Text of an event, and whether it ends the answer."""
-    if "error" in event:
+    if not isinstance(event, dict):
+        raise ValueError(f"the server sent an event that is no object: {str(event)[:80]}")
+    if event.get("error"):
         record.error = f"the server told an error: {str(event['error'])[:200]}"
-    if usage := event.get("usage"):
-        record.usage_tokens = usage.get("completion_tokens")
-        record.usage_prompt_tokens = usage.get("prompt_tokens")
-    text, ends = "", False
-    with suppress(IndexError, KeyError):
-        choice = event["choices"][0]
-        ends = choice.get("finish_reason") is not None
-        text = choice.get("text") or choice.get("delta", {}).get("content") or ""
-    return text, ends
+    if isinstance(usage := event.get("usage"), dict):
+        record.usage_tokens = _count(usage.get("completion_tokens"))
+        record.usage_prompt_tokens = _count(usage.get("prompt_tokens"))
+    choices = event.get("choices") or [{}]
+    choice = choices[0] if isinstance(choices, list) else None
+    delta = choice.get("delta") or {} if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        raise ValueError(f"the server sent choices of another form: {str(choices)[:80]}")
+    text = choice.get("text") or delta.get("content") or ""
+    if not isinstance(text, str):
+        raise ValueError(f"the server sent a text that is none: {str(text)[:80]}")
+    return text, choice.get("finish_reason") is not None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

@@ -8,6 +8,8 @@ from scripts.lib.serving.client import LoadRun, Record
 
 # Above this share of one core the client itself may be what is measured.
 CLIENT_CPU_LIMIT = 0.8
+# Text put through a tokenizer again may come back as a few other tokens.
+COUNT_TOLERANCE = 0.02
 # Above this ratio of mean to median, some answers waited for something else than their turn.
 STALL_RATIO = 1.5
 STATISTICS = ("mean", "median", "std", "p90", "p99", "p99_9")
@@ -100,6 +102,13 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
         found.append(f"{wrong} answers are not {asked} tokens long, but e.g. {told}")
     if prompts := sum(1 for r in done if r.usage_prompt_tokens not in (None, r.prompt_tokens)):
         found.append(f"the server counts other prompt lengths than the tokenizer in {prompts}")
+    told = [(r.usage_tokens, r.output_tokens or 0) for r in done if r.usage_tokens is not None]
+    server, own = (sum(counts) for counts in zip(*told, strict=True)) if told else (0, 0)
+    if abs(server - own) > COUNT_TOLERANCE * server:
+        found.append(
+            f"the server made {server} tokens by its own count, {own} by the tokenizer, whose "
+            "count the rates are of"
+        )
     at_once = sum(1 for r in done if len(r.chunks_ms) > 1 and r.chunks_ms[0] == r.chunks_ms[-1])
     if at_once > len(done) / 2:
         found.append(f"{at_once} answers came all at once: the server does not stream")

@@ -39,10 +39,9 @@ FIGURES = {
 def served(summary: pd.DataFrame) -> pd.DataFrame:
     """All points, whatever became of them: medians, and rates per GPU (a CPU counts as one)."""
     points = inference_runs(summary)
-    varying = {key: name for key, name in VARIANT.items() if _varies(points, key)}
     columns = {
         **COLUMNS,
-        **varying,
+        **{key: VARIANT[key] for key in varying(points)},
         "status": "Status",
         **FIGURES,
         "warnings": "Warnings",
@@ -75,8 +74,9 @@ def inference_runs(summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _varies(points: pd.DataFrame, name: str) -> bool:
-    return name in points and points[name].nunique(dropna=False) > 1
+def varying(points: pd.DataFrame) -> list[str]:
+    """Names in `VARIANT` that have more than one value among `points`."""
+    return [key for key in VARIANT if key in points and points[key].nunique(dropna=False) > 1]
 
 
 # Title of the table, and the function that makes it of the summary.
