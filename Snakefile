@@ -14,6 +14,7 @@ from snakemake.utils import min_version
 from scripts.lib.clock import settle_future_files
 from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
+from scripts.lib.config.loading import with_places
 from scripts.lib.inputs import check_inputs
 from scripts.lib.slurm_polling import guard_polling
 from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
@@ -35,7 +36,7 @@ try:
         settle_future_files("results")
         print(*SWEEPS.notes, sep="\n", end="\n" * bool(SWEEPS.notes), file=sys.stderr)
 except InputError as error:
-    sys.exit(str(error))
+    sys.exit(str(with_places(error, workflow.config_settings.configfiles)))
 
 
 include: "rules/common.smk"

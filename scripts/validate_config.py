@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.config import expand, load_config
-from scripts.lib.config.loading import SIZES
+from scripts.lib.config.loading import SIZES, with_places
 from scripts.lib.config.sizes import count_parameters
 from scripts.lib.inputs import check_inputs
 from scripts.lib.program import new_parser, run_program
+from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.yaml_file import load_yaml
 
 VOCAB = 10_000
@@ -34,8 +35,11 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
             name: count_parameters(VOCAB, size["d_model"], size["d_ff"], size["num_layers"])
             for name, size in load_yaml(SIZES).data.items()
         }
-    expansion = expand(load_config(arguments.files))
-    check_inputs(expansion)
+    try:
+        expansion = expand(load_config(arguments.files))
+        check_inputs(expansion)
+    except InputError as error:
+        raise with_places(error, arguments.files) from None
     sweeps = {name: len(runs) for name, runs in expansion.sweeps.items()}
     return {"runs": len(expansion.runs), "sweeps": sweeps}
 

@@ -114,6 +114,7 @@ def test_bad_input_is_refused_before_anything_runs(tmp_path, case):
     lines = [line for line in told.stderr.splitlines() if "Using workflow specific" not in line]
     assert len(lines) == 1, told.stderr
     assert next(iter(BAD[case])) in lines[0]
+    assert lines[0].startswith(str(tmp_path / "config.yaml:"))
     assert not (tmp_path / "results").exists()
     assert not (tmp_path / "logs").exists()
 

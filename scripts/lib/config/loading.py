@@ -44,6 +44,31 @@ def load_config(
         ) from None
 
 
+def with_places(error: InputError, paths: Sequence[str | Path] = ()) -> InputError:
+    """Put `file:line: ` before problems of the expansion, which know only their keys.
+
+    `paths` as for `load_config`. A problem that begins with no key of the files stays as it is.
+    """
+    files = [load_yaml(path) for path in paths] or [load_yaml(DEFAULT_CONFIG)]
+    return InputError(*(_with_place(problem, files) for problem in error.problems))
+
+
+def _with_place(problem: str, files: list[YamlFile]) -> str:
+    named, separator, message = problem.partition(": ")
+    first, *rest = named.split(".")
+    if first != "sweeps" or not separator:
+        return problem
+    for file in reversed(files):
+        sweeps = file.data.get("sweeps")
+        # Names of sweeps may have dots.
+        for end in range(len(rest), 0, -1):
+            name = ".".join(rest[:end])
+            if isinstance(sweeps, Mapping) and name in sweeps:
+                line = file.line_of(("sweeps", name, *rest[end:]))
+                return f"{file.path}:{line}: {named}: {message}"
+    return problem
+
+
 def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
