@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.distributed as dist
 
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp.cache import open_text
@@ -12,7 +15,7 @@ from scripts.lib.ddp.engine import Job, train
 from scripts.lib.ddp.gradients import gradient_error
 from scripts.lib.ddp.processes import joined
 from scripts.lib.ddp.records import read_run
-from scripts.lib.ddp.step import Learner
+from scripts.lib.ddp.step import Learner, all_sum
 from scripts.lib.ddp.streams import Stream
 
 PICO = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
@@ -88,3 +91,18 @@ def global_losses(folder: Path) -> np.ndarray:
 def evaluation(device, run: DdpRun, text_folder: Path) -> dict[str, float]:
     text = open_text(text_folder)
     return Learner(run, text, device, run.seed).evaluate(text.evaluation)
+
+
+def late_step(device, run: DdpRun, text_folder: Path, late_s: float) -> tuple[float, float]:
+    """`compute_ms` and `wait_ms` of rank 1 in a step to which rank 0 comes late."""
+    text = open_text(text_folder)
+    learner = Learner(run, text, device, run.seed)
+    group = np.arange(4)
+    for step in range(4):  # DDP arranges its buckets anew in the second
+        dist.barrier()
+        if step == 3 and dist.get_rank() == 0:
+            time.sleep(late_s)
+        parts = learner.step(text.train, group, 4 * run.ranks)
+    own = dist.get_rank() == 1
+    told = torch.tensor([parts.compute_ms, parts.wait_ms] if own else [0.0, 0.0])
+    return tuple(all_sum(told).tolist())

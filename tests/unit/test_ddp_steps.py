@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ddp_ranks import ddp_run, evaluation, gradient_errors, losses, on_ranks
+from ddp_ranks import ddp_run, evaluation, gradient_errors, late_step, losses, on_ranks
 
 from scripts.lib.ddp.cache import open_text, write_text_cache
 from scripts.lib.ddp.streams import Sequence, Stream
@@ -49,6 +49,12 @@ def test_mixed_precision_learns(precision, text_folder, tmp_path):
     found = on_ranks(losses, 2, tmp_path, run, text_folder, tmp_path)["sorted"]
     assert np.isfinite(found).all()
     assert found[-5:].mean() < found[:5].mean()
+
+
+def test_waiting_for_a_late_rank_is_no_computing(text_folder, tmp_path):
+    compute_ms, wait_ms = on_ranks(late_step, 2, tmp_path, ddp_run(), text_folder, 0.5)
+    assert wait_ms > 300
+    assert compute_ms < 300
 
 
 def test_an_epoch_has_every_sample_once():
