@@ -31,7 +31,14 @@ from scripts.lib.ddp.records import (
     write_text_summary,
 )
 from scripts.lib.ddp.scheduler import Cost, fit_cost
-from scripts.lib.ddp.step import Learner, all_sum, count_targets, peak_memory_mib, synchronize
+from scripts.lib.ddp.step import (
+    Learner,
+    all_sum,
+    count_targets,
+    peak_memory_mib,
+    reset_peak_memory,
+    synchronize,
+)
 from scripts.lib.ddp.streams import Stream
 from scripts.lib.progress import progress
 from scripts.lib.results.files import write_text
@@ -111,6 +118,7 @@ def _train_seed(
         end = min(start + run.block_steps, run.steps)
         for turn in np.random.default_rng([seed, start]).permutation(len(modes)):
             dist.barrier()
+            reset_peak_memory(job.device)
             for _ in range(start, end):
                 one_step(job, modes[turn], seed)
             modes[turn].file.flush()

@@ -13,6 +13,8 @@ from scripts.lib.ddp.records import read_run, read_text_summary
 from scripts.lib.results.ddp import DdpMetrics, ModeMetrics, SeedMetrics
 from scripts.lib.statistics import positive_interval, ratio_interval
 
+# Fewer pairs of blocks give a bootstrap interval that is far too narrow.
+MIN_PAIRS = 6
 # Of these a mean over the seeds is told by its own name.
 MEANS = tuple(
     name
@@ -37,6 +39,7 @@ def collect_metrics(
     modes = {mode: _mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes}
     text = read_text_summary(folder_of(run.modes[0], run.seeds[0]))
     lengths = np.repeat(np.arange(len(text["length_counts"])), text["length_counts"])
+    peaks = [found["peak_mem_mib"].max() for seeds in records.values() for found in seeds]
     p50, p90, p99 = (float(value) for value in np.percentile(lengths, [50, 90, 99]))
     return DdpMetrics(
         **text,
@@ -45,6 +48,7 @@ def collect_metrics(
         length_p90=p90,
         length_p99=p99,
         length_max=int(lengths.max()),
+        peak_memory_mib=float(max(peaks)),
         **modes,
         **others,
     )
@@ -70,13 +74,12 @@ def _mode(
         ("gain", "gain_ci_low", "gain_ci_high", "cpu_gain", "padded_gain")
     )
     if "static" in records and mode != "static":
-        gain = ratio_interval(blocks["static"], blocks[mode], statistic=np.mean)
-        gains = dict(zip(("gain", "gain_ci_low", "gain_ci_high"), gain, strict=True)) | {
+        gains = _gain(blocks["static"], blocks[mode]) | {
             "cpu_gain": _ratio(records, mode, "cpu_ms", warmup),
             "padded_gain": _ratio(records, mode, "padded_tokens", warmup),
         }
     seeds = [
-        _seed(seed, found, summary)
+        _seed(seed, found, summary, warmup)
         for seed, found, summary in zip(run.seeds, records[mode], summaries, strict=True)
     ]
     means = {name: float(np.mean([found[name] for found in summaries])) for name in MEANS}
@@ -86,10 +89,21 @@ def _mode(
 
 
 def _blocks(run: DdpRun, records: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """Mean times of all blocks of all seeds, in order, so that those of two modes pair up."""
+    """Times of all blocks of all seeds, in order, so that those of two modes pair up."""
     return np.concatenate(
         [block_times(found, run.warmup_steps, run.block_steps) for found in records]
     )
+
+
+def _gain(static: np.ndarray, own: np.ndarray) -> dict[str, float | None]:
+    """Ratio of the mean step times, from the times of paired blocks, and its interval."""
+    gain, low, high = ratio_interval(static, own, statistic=np.sum)
+    enough = len(own) >= MIN_PAIRS
+    return {
+        "gain": gain,
+        "gain_ci_low": low if enough else None,
+        "gain_ci_high": high if enough else None,
+    }
 
 
 def _ratio(
@@ -103,14 +117,16 @@ def _ratio(
     return float(static / other)
 
 
-def _seed(seed: int, records: dict[str, np.ndarray], summary: dict[str, Any]) -> SeedMetrics:
+def _seed(
+    seed: int, records: dict[str, np.ndarray], summary: dict[str, Any], warmup: int
+) -> SeedMetrics:
     steps = per_step(records)
-    share = records["wait_ms"].sum(axis=0) / records["step_time_ms"].sum(axis=0)
+    wait, time = (records[name][warmup:].sum(axis=0) for name in ("wait_ms", "step_time_ms"))
     named = ("step_time_ms", "imbalance", "padding_share", "loss")
     return SeedMetrics(
         seed=seed,
         **{name: [round(float(value), 6) for value in steps[name]] for name in named},
-        wait_share=[round(float(value), 6) for value in share],
+        wait_share=[round(float(value), 6) for value in wait / time],
         **{n: summary[n] for n in ("step_time_mean_ms", "eval_loss", "eval_accuracy")},
     )
 

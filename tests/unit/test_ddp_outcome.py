@@ -1,0 +1,59 @@
+"""From records of steps to figures: what is counted, and with what weight."""
+
+import numpy as np
+import pytest
+from ddp_ranks import ddp_run
+
+from scripts.lib.ddp.outcome import collect_metrics
+from scripts.lib.ddp.records import COLUMNS, write_csv, write_text_summary
+
+PLACE = {"device": "cpu", "backend": "gloo", "pinned": True, "largest_local_batch": None,
+         "cost_coefficients": None, "warnings": []}  # fmt: skip
+
+
+def write_directory(folder, times, waits=None):
+    """A run directory of two ranks with these step times and shares of waiting on rank 1."""
+    waits = waits or [0.0] * len(times)
+    rows = [
+        dict.fromkeys(COLUMNS, 1) | {
+            "step": step, "rank": rank, "step_time_ms": time, "wait_ms": rank * wait * time,
+            "peak_mem_mib": 100 + rank,
+        }
+        for step, (time, wait) in enumerate(zip(times, waits, strict=True))
+        for rank in (0, 1)
+    ]  # fmt: skip
+    write_csv(folder / "merged_metrics.csv", rows)
+    write_csv(folder / "summary.csv", [{"eval_loss": 1.0, "eval_accuracy": 0.5}])
+    write_text_summary(folder, np.array([3, 5, 5]), 1)
+
+
+def collect(folder, steps, block_steps):
+    run = ddp_run(modes=["static", "sorted"], steps=steps, warmup_steps=2, block_steps=block_steps)
+    return collect_metrics(run, lambda mode, _: folder / mode, **PLACE)
+
+
+def test_gain_is_the_ratio_of_mean_step_times_though_the_last_block_is_short(tmp_path):
+    write_directory(tmp_path / "static", [9, 9, 20, 20, 20, 20, 20, 20, 90])
+    write_directory(tmp_path / "sorted", [9, 9, 10, 10, 10, 10, 10, 10, 10])
+    found = collect(tmp_path, 9, 4)
+    ratio = found.static.step_time_mean_ms / found.sorted.step_time_mean_ms
+    assert found.sorted.gain == pytest.approx(ratio)
+    assert found.sorted.gain == pytest.approx(210 / 70)
+
+
+@pytest.mark.parametrize(("steps", "known"), [(7, False), (8, True)])
+def test_gain_has_an_interval_from_six_pairs_on(steps, known, tmp_path):
+    for mode, times in (("static", range(2, 10)), ("sorted", range(1, 9))):
+        write_directory(tmp_path / mode, list(times)[:steps])
+    found = collect(tmp_path, steps, 1).sorted
+    assert found.gain > 1
+    assert (found.gain_ci_low is not None) == known
+    assert not known or found.gain_ci_low < found.gain < found.gain_ci_high
+
+
+def test_waiting_in_the_warm_up_does_not_count_and_memory_is_that_of_the_run(tmp_path):
+    for mode in ("static", "sorted"):
+        write_directory(tmp_path / mode, [1000, 1000, 10, 10], [0.9, 0.9, 0.25, 0.25])
+    found = collect(tmp_path, 4, 1)
+    assert found.static.seeds[0].wait_share == [0, 0.25]
+    assert found.peak_memory_mib == 101
