@@ -269,7 +269,11 @@ def _agree(value: Any) -> Any:
 
 
 def _leave_word(folder: Path, rank: int, error: Exception) -> None:
-    """Write why this rank failed, for the program that started it."""
+    """Write why this rank failed, for the program that started it.
+
+    `of_all` says that the reason is no rank's own.
+    """
+    from scripts.lib.ddp.engine import Diverged
     from scripts.lib.ddp.scheduler import ScheduleError
     from scripts.lib.training.memory import is_out_of_memory
 
@@ -277,13 +281,16 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
     if isinstance(error, InputError):
         status = "input"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    reason = str(error) if isinstance(error, InputError | ScheduleError) else text
-    lost = isinstance(error, RankLost)
+    of_all = isinstance(error, InputError | ScheduleError | Diverged)
+    word = {
+        "rank": rank,
+        "status": status,
+        "reason": str(error) if of_all else text,
+        "of_all": of_all,
+        "lost": isinstance(error, RankLost),
+    }
     with suppress(OSError):
-        write_text(
-            folder / FAILURE.format(rank),
-            json.dumps({"rank": rank, "status": status, "reason": reason, "lost": lost}),
-        )
+        write_text(folder / FAILURE.format(rank), json.dumps(word))
 
 
 if __name__ == "__main__":

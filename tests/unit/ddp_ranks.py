@@ -1,5 +1,6 @@
 """Run a function on several ranks of this machine, each in a process of its own."""
 
+import logging
 import multiprocessing
 import os
 import time
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from scripts.lib.config.ddp import DdpRun
+from scripts.lib.ddp import engine
 from scripts.lib.ddp.cache import open_text
 from scripts.lib.ddp.engine import Job, train
 from scripts.lib.ddp.gradients import gradient_error
@@ -86,6 +88,50 @@ def losses(device, run: DdpRun, text_folder: Path, folder: Path) -> dict[str, np
 def global_losses(folder: Path) -> np.ndarray:
     records = read_run(folder)
     return (records["loss"] * records["targets"]).sum(axis=1) / records["targets"].sum(axis=1)
+
+
+def damaged(device, run: DdpRun, text_folder: Path, folder: Path) -> dict[str, tuple]:
+    """Train on from a checkpoint after each damage: what is logged, and the losses."""
+    text = open_text(text_folder)
+    checkpoint, records = folder / "checkpoint.pt", folder / "metrics/rank1.csv"
+    damages = {
+        "none": lambda: None,
+        "checkpoint": lambda: checkpoint.write_bytes(checkpoint.read_bytes()[:2000]),
+        "short records": lambda: records.write_text(records.read_text()[:300]),
+        "no records": records.unlink,
+    }
+    engine.checkpoint.remove = lambda folder: None  # that of the middle stays
+    engine.log.setLevel(logging.INFO)
+    found = {}
+    for name, damage in damages.items():
+        train(Job(run, text, device, folder, lambda mode, seed: folder))
+        if dist.get_rank() == 0:
+            damage()
+        dist.barrier()
+        told = Told()
+        engine.log.addHandler(told)
+        train(Job(run, text, device, folder, lambda mode, seed: folder))
+        engine.log.removeHandler(told)
+        found[name] = told.lines, global_losses(folder)
+    return found
+
+
+class Told(logging.Handler):
+    """Keep what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+def fitted(device, run: DdpRun, text_folder: Path, folder: Path, max_tokens: int) -> np.ndarray:
+    """Train with a measured cost within a limit; the losses of the first mode."""
+    text = open_text(text_folder)
+    train(Job(run, text, device, folder, lambda mode, seed: folder / mode, max_tokens))
+    return global_losses(folder / run.modes[0])
 
 
 def evaluation(device, run: DdpRun, text_folder: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,7 @@ class RankFile:
 
     def __init__(self, path: Path, keep_steps: int = 0):
         """Begin the file, keeping the rows of the first `keep_steps` steps of an earlier one."""
-        kept = []
-        if keep_steps and path.exists():
-            with path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) < keep_steps]
+        kept = first_rows(path, keep_steps)
         if len(kept) < keep_steps:
             raise InputError(f"{path}: lacks steps before {keep_steps}, where the run goes on")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +75,19 @@ class RankFile:
             file.flush()
             os.fsync(file.fileno())
         self._rows.clear()
+
+
+def first_rows(path: Path, steps: int) -> list[dict[str, str]]:
+    """Rows of the first `steps` steps in the file of a rank; fewer where it ends or is damaged."""
+    if not steps or not path.exists():
+        return []
+    rows = []
+    with path.open(newline="", errors="replace") as file:
+        for row in islice(csv.DictReader(file), steps):
+            if row.keys() != set(COLUMNS) or row["step"] != str(len(rows)) or None in row.values():
+                break
+            rows.append(row)
+    return rows
 
 
 def merge(folder: str | Path) -> Path:

@@ -92,7 +92,7 @@ class Learner:
             self.model,
             device_ids=[device] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
-            broadcast_buffers=False,  # it would make ranks meet, and wait, before they compute
+            forward_sync_buffers=False,  # it would make ranks meet, and wait, before they compute
         )
         self.reduction = TimedReduction(device)
         self.ddp.register_comm_hook(None, self.reduction.reduce)
