@@ -233,7 +233,7 @@ def _mode(job: Job, name: str, seed: int, state: dict[str, Any] | None) -> Mode:
         learner.restore(state["modes"][name])
         stream.restore(state["modes"][name]["stream"])
     elif dist.get_rank() == 0:
-        settings = run.model_dump() | {"mode": name, "seed": seed}
+        settings = run.model_dump() | {"mode": name, "seed": seed, "max_tokens": job.max_tokens}
         write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     path = folder / "metrics" / f"rank{dist.get_rank()}.csv"
     return Mode(name, learner, stream, RankFile(path, state["step"] if state else 0))
