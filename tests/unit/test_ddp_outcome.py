@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import yaml
 from ddp_ranks import ddp_run
 
+from scripts.lib.ddp.directories import metrics_of
 from scripts.lib.ddp.outcome import collect_metrics
 from scripts.lib.ddp.records import COLUMNS, write_csv, write_text_summary
+from scripts.lib.figures.ddp import step_time
+from scripts.lib.schema.errors import InputError
 
 PLACE = {"device": "cpu", "backend": "gloo", "pinned": True, "largest_local_batch": None,
          "cost_coefficients": None, "warnings": []}  # fmt: skip
@@ -57,3 +61,66 @@ def test_waiting_in_the_warm_up_does_not_count_and_memory_is_that_of_the_run(tmp
     found = collect(tmp_path, 4, 1)
     assert found.static.seeds[0].wait_share == [0, 0.25]
     assert found.peak_memory_mib == 101
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.json", "[]", "is no summary of a text"),
+        ("text.json", None, "cannot be read"),
+        ("summary.csv", "eval_loss,eval_accuracy\n", "has no evaluation"),
+        ("merged_metrics.csv", -5, "has not the same steps for every rank"),
+        ("merged_metrics.csv", 17, "has 8 steps of 2 ranks, not 12 of 2"),
+        ("merged_metrics.csv", 0, "has not the same steps for every rank"),
+        ("config.yaml", "mode: foo\nseed: 0\n", "modes.0: must be 'static', 'dynamic' or 'sorted'"),
+        ("config.yaml", "seed: 0\n", "has no mode"),
+    ],
+)
+def test_a_damaged_directory_is_told_in_one_line(name, content, message, tmp_path):
+    folders = [hand_made(tmp_path / mode, mode) for mode in ("static", "sorted")]
+    path = folders[name != "text.json"] / name
+    if content is None:
+        path.unlink()
+    elif isinstance(content, int):  # lines that remain, or characters that are cut off
+        text = path.read_text()
+        lines = text.splitlines(keepends=True)[:content]
+        path.write_text("".join(lines) if content >= 0 else text[:content])
+    else:
+        path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        metrics_of(folders)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(str(path))
+    assert message in line
+
+
+def test_only_the_keys_that_differ_are_told(tmp_path):
+    static = hand_made(tmp_path / "static", "static")
+    data = {"path": "csv", "data_files": ["rows.csv"]}
+    other = hand_made(tmp_path / "sorted", "sorted", dataset=data)
+    with pytest.raises(InputError) as caught:
+        metrics_of([static, other])
+    assert str(caught.value) == f"{other}: dataset.path is csv, but embedded in {static}"
+
+
+def hand_made(folder, mode, **changes):
+    """A run directory as `train_ddp` makes it by hand."""
+    write_directory(folder, [10.0] * 12)
+    settings = ddp_run(modes=[mode], **changes).model_dump() | {"mode": mode, "seed": 0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return folder
+
+
+def test_panels_of_runs_that_differ_have_different_titles(tmp_path):
+    results = [
+        metrics_of([hand_made(tmp_path / str(number), "static", **changes)])
+        for number, changes in enumerate(
+            [{}, {"precision": "bf16"}, {"task": "causal_lm"}, {"max_length": 32}]
+        )
+    ]
+    axes = [a for a in step_time(results).axes if a.get_title()]
+    titles = [a.get_title() for a in axes]
+    assert len(set(titles)) == 4
+    assert "precision bf16" in titles[1]
+    assert "task causal_lm" in titles[2]
+    assert "precision" not in titles[3]

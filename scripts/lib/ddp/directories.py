@@ -38,11 +38,12 @@ def read_directory(folder: str | Path) -> Directory:
     try:
         mode, seed = settings.pop("mode"), settings.pop("seed")
         found = Directory(settings, mode, seed, settings.pop("max_tokens", None))
-        DdpRun.model_validate(settings | {"modes": [mode], "seeds": [seed]})
+        whole = settings | {"modes": [mode], "seeds": [seed]}
+        DdpRun.model_validate(whole)
     except KeyError as error:
         raise InputError(f"{path}: has no {error.args[0]}") from None
     except ValidationError as error:
-        problems = describe(error, DdpRun, settings)
+        problems = describe(error, DdpRun, whole)
         raise InputError(*(f"{path}: {dotted(keys)}: {text}" for keys, text in problems)) from None
     return found
 

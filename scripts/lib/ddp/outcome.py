@@ -1,6 +1,5 @@
 """From the run directories of a run to its metrics: modes compared, intervals over seeds."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ import numpy as np
 
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp.analysis import block_times, per_step, summarise_run
-from scripts.lib.ddp.records import read_run, read_text_summary
+from scripts.lib.ddp.records import read_evaluation, read_run, read_text_summary
 from scripts.lib.results.ddp import DdpMetrics, ModeMetrics, SeedMetrics
+from scripts.lib.schema.errors import InputError
 from scripts.lib.statistics import positive_interval, ratio_interval
 
 # Fewer pairs of blocks give a bootstrap interval that is far too narrow.
@@ -31,9 +31,11 @@ def collect_metrics(
     `others` are the fields of the metrics that are not in the run directories. Raises InputError
     when one is missing or not whole.
     """
-    records = {mode: [read_run(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes}
+    records = {
+        mode: [_records(run, folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
+    }
     evaluations = {
-        mode: [_evaluation(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
+        mode: [read_evaluation(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
     }
     blocks = {mode: _blocks(run, found) for mode, found in records.items()}
     modes = {mode: _mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes}
@@ -52,6 +54,17 @@ def collect_metrics(
         **modes,
         **others,
     )
+
+
+def _records(run: DdpRun, folder: Path) -> dict[str, np.ndarray]:
+    found = read_run(folder)
+    steps, ranks = found["step"].shape
+    if (steps, ranks) != (run.steps, run.ranks):
+        raise InputError(
+            f"{folder}/merged_metrics.csv: has {steps} steps of {ranks} ranks, not {run.steps} of "
+            f"{run.ranks}"
+        )
+    return found
 
 
 def _mode(
@@ -129,9 +142,3 @@ def _seed(
         wait_share=[round(float(value), 6) for value in wait / time],
         **{n: summary[n] for n in ("step_time_mean_ms", "eval_loss", "eval_accuracy")},
     )
-
-
-def _evaluation(folder: Path) -> dict[str, float]:
-    with (folder / "summary.csv").open(newline="") as file:
-        row = next(csv.DictReader(file))
-    return {name: float(row[name]) for name in ("eval_loss", "eval_accuracy")}

@@ -114,8 +114,9 @@ def read_run(folder: str | Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise InputError(f"{folder}: is no run directory: it has no merged_metrics.csv")
     rows = _rows(path)
-    ranks = len({row["rank"] for row in rows})
-    if not rows or len(rows) % ranks or set(rows[0]) != set(COLUMNS):
+    ranks = len({row.get("rank") for row in rows})
+    whole = all(row.keys() == set(COLUMNS) and None not in row.values() for row in rows)
+    if not rows or len(rows) % ranks or not whole:
         raise InputError(f"{path}: has not the same steps for every rank")
     try:
         return {
@@ -146,11 +147,30 @@ def write_text_summary(folder: Path, lengths: np.ndarray, eval_samples: int) -> 
 
 
 def read_text_summary(folder: str | Path) -> dict[str, Any]:
-    """Read `text.json` of a run directory. Raises InputError where there is none."""
+    """Read `text.json` of a run directory. Raises InputError where there is none, or not whole."""
+    path = Path(folder, "text.json")
     try:
-        return json.loads(Path(folder, "text.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: is no run directory: text.json: {error}") from None
+        found = json.loads(path.read_text())
+        counts = np.array(found["length_counts"], dtype=np.int64)
+        if counts.ndim != 1 or counts.sum() < 1:
+            raise ValueError("length_counts are no counts of samples")
+        return {name: found[name] for name in ("train_samples", "eval_samples", "length_counts")}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: is no summary of a text: {error}") from None
+
+
+def read_evaluation(folder: str | Path) -> dict[str, float]:
+    """Read loss and accuracy of the evaluation from `summary.csv`. Raises InputError."""
+    path = Path(folder, "summary.csv")
+    try:
+        row = (_rows(path) or [{}])[0]
+        return {name: float(row[name]) for name in ("eval_loss", "eval_accuracy")}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: has no evaluation: {error}") from None
 
 
 def _rank_files(folder: Path) -> list[Path]:
