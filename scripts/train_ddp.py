@@ -48,7 +48,7 @@ RENAMED = {"modes": "mode", "seeds": "seed", "dataset.path": "dataset"}
 HUB_NAMES = {"sst2": {"path": "stanfordnlp/sst2", "eval_split": "validation"}}
 OPTIONS = {
     "mode", "seed", "dataset", "data_files", "eval_files", "run", "resume", "max_tokens",
-    "init_method", *SETTINGS, *DATASET,
+    "init_method", "trust_remote_code", *SETTINGS, *DATASET,
 }  # fmt: skip
 # What a failing rank leaves for the program that started it.
 FAILURE = "failure-rank{}.json"
@@ -226,7 +226,8 @@ def _resumable(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.run:
         raise InputError("run: not together with --resume, which has the settings of its directory")
     found = read_directory(folder)
-    if (found.settings["modes"], found.settings["seeds"]) != ([found.mode], [found.seed]):
+    told = (found.settings.get("modes"), found.settings.get("seeds"))
+    if told != ([found.mode], [found.seed]):
         raise InputError(
             f"resume: {folder} belongs to a run of several modes or seeds; call that run again"
         )

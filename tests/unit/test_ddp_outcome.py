@@ -5,11 +5,13 @@ import pytest
 import yaml
 from ddp_ranks import ddp_run
 
+from scripts.lib.config.ddp import DdpMeasurement
 from scripts.lib.ddp.directories import metrics_of
-from scripts.lib.ddp.outcome import collect_metrics
+from scripts.lib.ddp.outcome import MIN_PAIRS, collect_metrics
 from scripts.lib.ddp.records import COLUMNS, write_csv, write_text_summary
 from scripts.lib.figures.ddp import step_time
 from scripts.lib.schema.errors import InputError
+from tests.conftest import ROOT
 
 PLACE = {"device": "cpu", "backend": "gloo", "pinned": True, "largest_local_batch": None,
          "cost_coefficients": None, "warnings": []}  # fmt: skip
@@ -124,3 +126,16 @@ def test_panels_of_runs_that_differ_have_different_titles(tmp_path):
     assert "precision bf16" in titles[1]
     assert "task causal_lm" in titles[2]
     assert "precision" not in titles[3]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "examples/ddp.yaml"])
+def test_sweeps_that_come_along_have_blocks_enough_for_an_interval(name):
+    sweeps = yaml.safe_load((ROOT / "config" / name).read_text())["sweeps"].values()
+    compared = [sweep for sweep in sweeps if sweep["kind"] == "ddp" and "modes" not in sweep]
+    assert compared
+    for sweep in compared:
+        run = DdpMeasurement.model_validate(
+            {key: value for key, value in sweep.items() if key in DdpMeasurement.model_fields}
+        )
+        blocks = -(-(run.steps - run.warmup_steps) // run.block_steps)
+        assert blocks * len(run.seeds) >= MIN_PAIRS
