@@ -17,7 +17,7 @@ from scripts.lib.workflow_progress import MEASURING
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
-PRESENTATION_VERSION = 1
+PRESENTATION_VERSION = 2
 
 TRAINING_TABLES = [
     "training",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.config import load_run
-from scripts.lib.config.ddp import DdpRun
+from scripts.lib.config.ddp import DdpRun, without_room
 from scripts.lib.ddp.launch import Failure, launch
 from scripts.lib.devices.slots import claim, visible_gpus
 from scripts.lib.program import new_parser, run_program
@@ -50,8 +50,8 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     started_at = now()
     largest, failure = _largest(run, arguments.batch_size)
     metrics = device = None
-    if failure is None:
-        failure = _without_room(run, largest)
+    if failure is None and (reason := without_room(run, largest)):
+        failure = Failure("oom", reason)
     if failure is None:
         kind = run.device
         if kind == "auto" and len(visible_gpus()) < run.ranks:
@@ -131,17 +131,6 @@ def _largest(run: DdpRun, path: str | None) -> tuple[int | None, Failure | None]
         return None, Failure(found.status, found.reason)
     recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
     return found.recommended_batch_size if recommended else found.batch_size, None
-
-
-def _without_room(run: DdpRun, largest: int | None) -> Failure | None:
-    """Why `static` may run out of memory: it cannot choose what its samples are."""
-    if largest is None or "static" not in run.modes or run.global_batch // run.ranks <= largest:
-        return None
-    return Failure(
-        "oom",
-        f"mode static puts {run.global_batch // run.ranks} samples on each rank, but memory is for "
-        f"{largest} of the greatest length; leave static out or lower global_batch",
-    )
 
 
 def _summary(result: DdpResult) -> dict[str, Any]:

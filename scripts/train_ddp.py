@@ -12,7 +12,7 @@ turns, and each has its run directory `OUTPUT_DIR/MODE/seedN`. `--resume` contin
 import argparse
 import json
 import logging
-import os
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,10 +22,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from scripts.lib.config import load_run
-from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest
+from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest, without_room
 from scripts.lib.config.loading import SIZES
-from scripts.lib.ddp.directories import read_settings
-from scripts.lib.ddp.processes import RankLost, is_lost, joined, pin_to_core
+from scripts.lib.ddp.directories import differences, read_directory
+from scripts.lib.ddp.files import missing_names
+from scripts.lib.ddp.processes import RankLost, check_meeting, is_lost, joined, pin_to_core, placed
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text
@@ -42,7 +43,13 @@ SETTINGS = {
     "dropout": float, "max_local_batch": int, "checkpoint_steps": int, "device": str,
 }  # fmt: skip
 DATASET = ("dataset_dir", "text_column", "label_column", "split", "eval_split", "name")
+# Settings that are options by another name.
+RENAMED = {"modes": "mode", "seeds": "seed", "dataset.path": "dataset"}
 HUB_NAMES = {"sst2": {"path": "stanfordnlp/sst2", "eval_split": "validation"}}
+OPTIONS = {
+    "mode", "seed", "dataset", "data_files", "eval_files", "run", "resume", "max_tokens",
+    "init_method", "trust_remote_code", *SETTINGS, *DATASET,
+}  # fmt: skip
 # What a failing rank leaves for the program that started it.
 FAILURE = "failure-rank{}.json"
 
@@ -74,32 +81,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_program(parser, _execute, argv)
 
 
-def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    rank = int(os.environ.get("RANK", "0"))
+def _execute(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    rank = placed("RANK")
     if rank:
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        run = _settings(arguments)
-    except InputError:
-        if rank:  # every rank finds the same; one of them says it
+        return _on_rank(arguments, rank)
+    except InputError as error:
+        if rank:  # every rank finds the same; the first says it, and the others are ended
             time.sleep(2)
-            raise SystemExit(2) from None
-        raise
+        raise InputError(*map(_by_option, error.problems)) from None
+
+
+def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
+    from scripts.lib.ddp.scheduler import ScheduleError
+
+    run = _settings(arguments)
+    max_tokens = _max_tokens(arguments, run)
+    check_meeting(arguments.init_method)
     kind = _device(run)
     if kind == "cpu":
         pin_to_core()
     with joined(kind, arguments.init_method) as device:
         folder = Path(_agree(_folder(arguments, run) if rank == 0 else None))
         try:
-            return _train(arguments, run, folder, device)
+            told = _train(arguments, run, folder, device, max_tokens)
         except Exception as error:
             if is_lost(error):
                 error = RankLost(f"rank {rank}: another rank is gone; its own output says why")
-            _leave_word(folder, rank, error)
+            if not _by_hand(arguments):
+                _leave_word(folder, rank, error)
+            if isinstance(error, ScheduleError):
+                error = InputError(str(error))
             raise error from None
+    return None if rank else told
 
 
-def _train(arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any) -> dict[str, Any]:
+def _by_option(problem: str) -> str:
+    """Name the option where a line begins with the key of a setting."""
+    found = re.match(r"(?:--)?((?:dataset\.)?\w+)(?:\.\d+)?(?=:| \S+: )", problem)
+    name = found and RENAMED.get(found[1], found[1].removeprefix("dataset."))
+    if name not in OPTIONS:
+        return problem
+    return f"--{name}{problem[found.end() :]}"
+
+
+def _train(
+    arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any, max_tokens: int | None
+) -> dict[str, Any]:
     import torch.distributed as dist
 
     from scripts.lib.ddp.cache import open_text
@@ -107,24 +136,21 @@ def _train(arguments: argparse.Namespace, run: DdpRun, folder: Path, device: Any
 
     text = open_text(_prepared(arguments, run))
     flat = _by_hand(arguments)
-    max_tokens = arguments.max_tokens
-    if max_tokens is None and isinstance(run.max_local_batch, int):
-        max_tokens = run.max_local_batch * run.max_length
     job = Job(
         run, text, device, folder,
         lambda mode, seed: folder if flat else folder / mode / f"seed{seed}", max_tokens,
     )  # fmt: skip
     if arguments.check_gradients:
         return {"run_dir": str(folder), "gradient_error": _check_gradients(job)}
-    if flat and dist.get_rank() == 0:
-        write_text(folder.parent / f"last_run_{run.modes[0]}.txt", f"{folder}\n")
     train(job)
-    if flat and dist.get_rank() == 0 and not arguments.no_figures:
-        from scripts.lib.ddp.directories import metrics_of
-        from scripts.lib.figures.ddp import draw
+    if flat and dist.get_rank() == 0:
+        if not arguments.no_figures:
+            from scripts.lib.ddp.directories import metrics_of
+            from scripts.lib.figures.ddp import draw
 
-        draw([metrics_of([folder])], folder / "figures")
-    return {"run_dir": str(folder), "rank": dist.get_rank()}
+            draw([metrics_of([folder])], folder / "figures")
+        write_text(folder.parent / f"last_run_{run.modes[0]}.txt", f"{folder}\n")
+    return {"run_dir": str(folder)}
 
 
 def _check_gradients(job: Any) -> dict[str, float]:
@@ -146,13 +172,14 @@ def _settings(arguments: argparse.Namespace) -> DdpRun:
     """Settings of the run: of `--run` or `--resume`, with the options above them."""
     settings: dict[str, Any] = {}
     if arguments.resume:
-        settings = read_settings(arguments.resume)[0]
+        settings = dict(_resumable(arguments))
     elif arguments.run:
         run = load_run(arguments.run)[1]
         if not isinstance(run, DdpRun):
             raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
         settings = run.model_dump()
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    stored = dict(settings)
+    ranks = placed("WORLD_SIZE")
     if "ranks" in settings and settings["ranks"] != ranks:
         raise InputError(f"ranks: the run is for {settings['ranks']}, but {ranks} were started")
     settings["ranks"] = ranks
@@ -177,11 +204,57 @@ def _settings(arguments: argparse.Namespace) -> DdpRun:
             allowed = ", ".join(sizes)
             raise InputError(f"--model: unknown {model!r}; allowed: {allowed}, a folder (./NAME)"
                              " or a model on the hub (ORGANISATION/NAME)")  # fmt: skip
+    if arguments.resume:
+        for key, own, other in differences(stored, settings):
+            raise InputError(
+                f"{key}: is {other}, but {own} in "
+                f"{arguments.resume}/config.yaml; a run is continued with its own settings"
+            )
     try:
-        return DdpRun.model_validate(settings)
+        run = DdpRun.model_validate(settings)
     except ValidationError as error:
         problems = describe(error, DdpRun, settings)
-        raise InputError(*(f"--{dotted(keys)}: {text}" for keys, text in problems)) from None
+        raise InputError(*(f"{dotted(keys)}: {text}" for keys, text in problems)) from None
+    if problems := missing_names(run.tokenizer, None if run.size else run.model):
+        raise InputError(*problems)
+    return run
+
+
+def _resumable(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the run directory that is to be continued."""
+    folder = arguments.resume
+    if arguments.run:
+        raise InputError("run: not together with --resume, which has the settings of its directory")
+    found = read_directory(folder)
+    told = (found.settings.get("modes"), found.settings.get("seeds"))
+    if told != ([found.mode], [found.seed]):
+        raise InputError(
+            f"resume: {folder} belongs to a run of several modes or seeds; call that run again"
+        )
+    if Path(folder, "summary.csv").exists():
+        raise InputError(f"resume: {folder} is finished: it has a summary.csv")
+    return found.settings
+
+
+def _max_tokens(arguments: argparse.Namespace, run: DdpRun) -> int | None:
+    """Padded tokens that a rank may hold, where anything limits them."""
+    limit = arguments.max_tokens
+    if limit is not None and limit < 1:
+        raise InputError(f"max_tokens: must be 1 or more, got {limit}")
+    if arguments.resume:
+        stored = read_directory(arguments.resume).max_tokens
+        if limit not in (None, stored):
+            raise InputError(
+                f"max_tokens: is {limit}, but {stored} in {arguments.resume}/config.yaml; "
+                "a run is continued with its own settings"
+            )
+        limit = stored
+    if limit is None and isinstance(run.max_local_batch, int):
+        limit = run.max_local_batch * run.max_length
+    if limit is not None and (reason := without_room(run, limit // run.max_length)):
+        key = "max_local_batch" if arguments.max_tokens is None else "max_tokens"
+        raise InputError(f"{key}: {reason}")
+    return limit
 
 
 def _dataset(arguments: argparse.Namespace, below: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +290,7 @@ def _folder(arguments: argparse.Namespace, run: DdpRun) -> str:
 
 def _device(run: DdpRun) -> str:
     gpus = len(visible_gpus()) if run.device != "cpu" else 0
-    needed = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    needed = placed("LOCAL_WORLD_SIZE")
     if run.device == "cuda" and gpus < needed:
         raise InputError(f"device: cuda needs {needed} GPU(s), but this process sees {gpus}")
     return "cuda" if gpus >= needed else "cpu"
@@ -243,9 +316,6 @@ def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
             problems = error.problems
     folder, problems = _agree([str(folder), problems])
     if problems:
-        if dist.get_rank():
-            time.sleep(2)
-            raise SystemExit(2)
         raise InputError(*problems)
     return Path(folder)
 
@@ -269,7 +339,11 @@ def _agree(value: Any) -> Any:
 
 
 def _leave_word(folder: Path, rank: int, error: Exception) -> None:
-    """Write why this rank failed, for the program that started it."""
+    """Write why this rank failed, for the program that started it.
+
+    `of_all` says that the reason is no rank's own.
+    """
+    from scripts.lib.ddp.engine import Diverged
     from scripts.lib.ddp.scheduler import ScheduleError
     from scripts.lib.training.memory import is_out_of_memory
 
@@ -277,13 +351,16 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
     if isinstance(error, InputError):
         status = "input"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    reason = str(error) if isinstance(error, InputError | ScheduleError) else text
-    lost = isinstance(error, RankLost)
+    of_all = isinstance(error, InputError | ScheduleError | Diverged)
+    word = {
+        "rank": rank,
+        "status": status,
+        "reason": str(error) if of_all else text,
+        "of_all": of_all,
+        "lost": isinstance(error, RankLost),
+    }
     with suppress(OSError):
-        write_text(
-            folder / FAILURE.format(rank),
-            json.dumps({"rank": rank, "status": status, "reason": reason, "lost": lost}),
-        )
+        write_text(folder / FAILURE.format(rank), json.dumps(word))
 
 
 if __name__ == "__main__":

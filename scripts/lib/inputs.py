@@ -28,16 +28,20 @@ def check_inputs(expansion: Expansion) -> None:
 
 
 def _texts(expansion: Expansion) -> list[str]:
-    """Return a line for each problem of the files that data-parallel runs name."""
+    """Return a line for each problem of the files and folders that data-parallel runs name."""
     found: dict[str, None] = {}
     for sweep, ids in expansion.sweeps.items():
         if expansion.runs[ids[0]].kind != "ddp":
             continue
         from scripts.lib.config.ddp import TextData
-        from scripts.lib.ddp.files import problems_of
+        from scripts.lib.ddp.files import missing_names, problems_of
 
-        settings = json.loads(expansion.runs[ids[0]].settings)
+        runs = [json.loads(expansion.runs[run].settings) for run in ids]
+        settings = runs[0]
         data = TextData.model_validate(settings["dataset"])
         labelled = settings["task"] == "sequence_classification"
-        found |= {f"sweeps.{sweep}.dataset.{line}": None for line in problems_of(data, labelled)}
+        lines = [f"dataset.{line}" for line in problems_of(data, labelled)]
+        for run in runs:
+            lines += missing_names(run["tokenizer"], None if run["size"] else run["model"])
+        found |= {f"sweeps.{sweep}.{line}": None for line in lines}
     return list(found)

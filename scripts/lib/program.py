@@ -16,10 +16,10 @@ EXIT_MACHINE = 1
 
 def run_program(
     parser: argparse.ArgumentParser,
-    execute: Callable[[argparse.Namespace], dict[str, Any]],
+    execute: Callable[[argparse.Namespace], dict[str, Any] | None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Parse `argv`, call `execute`, print what it returns as the last line on stdout.
+    """Parse `argv`, call `execute`, print what it returns, unless None, as the last line on stdout.
 
     Returns the exit code: 0; 2 after an InputError, 1 after an OSError (a full disk, a file that
     cannot be written), each told on stderr without a traceback; 130 and 143 after an interrupt
@@ -43,7 +43,8 @@ def run_program(
         return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
-    print(json.dumps(summary), flush=True)
+    if summary is not None:
+        print(json.dumps(summary), flush=True)
     return 0
 
 

@@ -1,18 +1,23 @@
 """Run a function on several ranks of this machine, each in a process of its own."""
 
+import logging
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.distributed as dist
 
 from scripts.lib.config.ddp import DdpRun
+from scripts.lib.ddp import engine
 from scripts.lib.ddp.cache import open_text
 from scripts.lib.ddp.engine import Job, train
 from scripts.lib.ddp.gradients import gradient_error
 from scripts.lib.ddp.processes import joined
 from scripts.lib.ddp.records import read_run
-from scripts.lib.ddp.step import Learner
+from scripts.lib.ddp.step import Learner, all_sum
 from scripts.lib.ddp.streams import Stream
 
 PICO = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
@@ -85,6 +90,65 @@ def global_losses(folder: Path) -> np.ndarray:
     return (records["loss"] * records["targets"]).sum(axis=1) / records["targets"].sum(axis=1)
 
 
+def damaged(device, run: DdpRun, text_folder: Path, folder: Path) -> dict[str, tuple]:
+    """Train on from a checkpoint after each damage: what is logged, and the losses."""
+    text = open_text(text_folder)
+    checkpoint, records = folder / "checkpoint.pt", folder / "metrics/rank1.csv"
+    damages = {
+        "none": lambda: None,
+        "checkpoint": lambda: checkpoint.write_bytes(checkpoint.read_bytes()[:2000]),
+        "short records": lambda: records.write_text(records.read_text()[:300]),
+        "no records": records.unlink,
+    }
+    engine.checkpoint.remove = lambda folder: None  # that of the middle stays
+    engine.log.setLevel(logging.INFO)
+    found = {}
+    for name, damage in damages.items():
+        train(Job(run, text, device, folder, lambda mode, seed: folder))
+        if dist.get_rank() == 0:
+            damage()
+        dist.barrier()
+        told = Told()
+        engine.log.addHandler(told)
+        train(Job(run, text, device, folder, lambda mode, seed: folder))
+        engine.log.removeHandler(told)
+        found[name] = told.lines, global_losses(folder)
+    return found
+
+
+class Told(logging.Handler):
+    """Keep what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+def fitted(device, run: DdpRun, text_folder: Path, folder: Path, max_tokens: int) -> np.ndarray:
+    """Train with a measured cost within a limit; the losses of the first mode."""
+    text = open_text(text_folder)
+    train(Job(run, text, device, folder, lambda mode, seed: folder / mode, max_tokens))
+    return global_losses(folder / run.modes[0])
+
+
 def evaluation(device, run: DdpRun, text_folder: Path) -> dict[str, float]:
     text = open_text(text_folder)
     return Learner(run, text, device, run.seed).evaluate(text.evaluation)
+
+
+def late_step(device, run: DdpRun, text_folder: Path, late_s: float) -> tuple[float, float]:
+    """`compute_ms` and `wait_ms` of rank 1 in a step to which rank 0 comes late."""
+    text = open_text(text_folder)
+    learner = Learner(run, text, device, run.seed)
+    group = np.arange(4)
+    for step in range(4):  # DDP arranges its buckets anew in the second
+        dist.barrier()
+        if step == 3 and dist.get_rank() == 0:
+            time.sleep(late_s)
+        parts = learner.step(text.train, group, 4 * run.ranks)
+    own = dist.get_rank() == 1
+    told = torch.tensor([parts.compute_ms, parts.wait_ms] if own else [0.0, 0.0])
+    return tuple(all_sum(told).tolist())

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from ddp_ranks import ddp_run, evaluation, gradient_errors, losses, on_ranks
+from ddp_ranks import (
+    damaged,
+    ddp_run,
+    evaluation,
+    fitted,
+    gradient_errors,
+    late_step,
+    losses,
+    on_ranks,
+)
 
 from scripts.lib.ddp.cache import open_text, write_text_cache
 from scripts.lib.ddp.streams import Sequence, Stream
@@ -49,6 +58,41 @@ def test_mixed_precision_learns(precision, text_folder, tmp_path):
     found = on_ranks(losses, 2, tmp_path, run, text_folder, tmp_path)["sorted"]
     assert np.isfinite(found).all()
     assert found[-5:].mean() < found[:5].mean()
+
+
+def test_waiting_for_a_late_rank_is_no_computing(text_folder, tmp_path):
+    compute_ms, wait_ms = on_ranks(late_step, 2, tmp_path, ddp_run(), text_folder, 0.5)
+    assert wait_ms > 300
+    assert compute_ms < 300
+
+
+def test_a_loss_that_is_no_number_ends_the_run(text_folder, tmp_path):
+    run = ddp_run(ranks=1, modes=["sorted"], learning_rate=1e30)
+    with pytest.raises(RuntimeError, match=r"loss is not finite from step \d+ of mode sorted"):
+        on_ranks(losses, 1, tmp_path, run, text_folder, tmp_path)
+
+
+def test_a_damaged_checkpoint_is_none(text_folder, tmp_path):
+    run = ddp_run(modes=["dynamic"], checkpoint_steps=3)
+    found = on_ranks(damaged, 2, tmp_path, run, text_folder, tmp_path)
+    assert "continuing at seed 0, step 9" in found["none"][0]
+    for name, (told, losses_after) in found.items():
+        assert (losses_after == found["none"][1]).all()
+        assert any("beginning anew" in line for line in told) == (name != "none")
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_cost_is_fitted_within_little_memory(samples, text_folder, tmp_path):
+    run = ddp_run(modes=["sorted"], global_batch=2, cost_type="fitted", steps=3)
+    found = on_ranks(fitted, 2, tmp_path, run, text_folder, tmp_path, samples * 48)
+    assert np.isfinite(found).all()
+
+
+def test_what_does_not_fit_writes_nothing(text_folder, tmp_path):
+    run = ddp_run(cost_type="fitted", modes=["sorted"])
+    with pytest.raises(RuntimeError, match=r"ScheduleError.*limit of 3 tokens"):
+        on_ranks(fitted, 2, tmp_path, run, text_folder, tmp_path, 3)
+    assert not (tmp_path / "sorted").exists()
 
 
 def test_an_epoch_has_every_sample_once():

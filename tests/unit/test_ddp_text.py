@@ -61,6 +61,16 @@ def test_labels_may_be_texts_and_evaluation_a_file_of_its_own(tmp_path):
     assert (len(corpus.train.texts), len(corpus.evaluation.texts)) == (40, 5)
 
 
+@pytest.mark.parametrize("texts_in", ["rows.csv", "eval.csv"])
+def test_labels_are_of_one_kind_in_both_files(texts_in, tmp_path):
+    named = FRAME.assign(label=FRAME["label"].map({0: "no", 1: "maybe", 2: "yes"}))
+    frames = {name: named if name == texts_in else FRAME for name in ("rows.csv", "eval.csv")}
+    write(tmp_path, "eval.csv", frames["eval.csv"])
+    data = write(tmp_path, "rows.csv", frames["rows.csv"], eval_files=[str(tmp_path / "eval.csv")])
+    with pytest.raises(InputError, match=r"'label' has .* in the training data and"):
+        read_corpus(data, labelled=True)
+
+
 def test_a_language_model_needs_no_label(tmp_path):
     corpus = read_corpus(write(tmp_path, "rows.csv", FRAME[["sentence"]]), labelled=False)
     assert len(corpus.train.texts) == 38

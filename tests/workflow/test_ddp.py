@@ -174,7 +174,7 @@ def test_by_hand_under_torchrun_and_compared(text, tmp_path):
     [
         (["--mode", "static", "--global_batch", "33"], "--global_batch: 33 is no multiple of ranks 2"),
         (["--mode", "sorted", "--dataset", "csv", "--data_files", "{rows}", "--text_column", "txt"],
-         "dataset.text_column: no column 'txt'; the data has: sentence, label"),
+         "--text_column: no column 'txt'; the data has: sentence, label"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_under_torchrun(arguments, message, tmp_path):
@@ -198,6 +198,8 @@ def test_bad_input_is_one_line_under_torchrun(arguments, message, tmp_path):
         ({"model": "huge"}, "unknown model 'huge'; allowed: nano"),
         ({"warmup_steps": 12}, "warmup_steps: 12 leaves none of the 12 steps"),
         ({"seeds": [1, 1]}, "seeds: 1 stands twice"),
+        ({"tokenizer": "./no.txt"}, "tokenizer: ./no.txt: no such file"),
+        ({"model": "./nowhere"}, "model: ./nowhere: no such folder"),
         ({"dataset": {"path": "csv"}}, "dataset.data_files: required with path: csv"),
         ({"dataset": {"path": "csv", "data_files": ["no.csv"]}}, "dataset.data_files: no.csv: no such file"),
         ({"dataset": {"path": "csv", "data_files": ["{rows}"], "text_column": "txt"}},

@@ -289,6 +289,20 @@ def impossible(
         )
 
 
+def without_room(run: DdpRun, largest: int | None) -> str:
+    """Why `static` may run out of memory, or nothing: it cannot choose what its samples are.
+
+    `largest` samples of the greatest length fit on a rank.
+    """
+    samples = run.global_batch // run.ranks
+    if largest is None or "static" not in run.modes or samples <= largest:
+        return ""
+    return (
+        f"mode static puts {samples} samples on each rank, but memory is for {largest} of the "
+        "greatest length; leave static out or lower global_batch"
+    )
+
+
 def text_digest(settings: dict[str, Any]) -> str:
     """8 hex digits of what decides the tokens of a run's text; runs that share it share the file.
 

@@ -54,14 +54,16 @@ def summarise_run(records: dict[str, np.ndarray], warmup_steps: int = 0) -> dict
         "schedule_mean_ms": float(counted["schedule_ms"].mean()),
         "samples_per_s": float(counted["local_batch"].sum()) / seconds,
         "tokens_per_s": float(counted["real_tokens"].sum()) / seconds,
-        "peak_mem_mib": float(records["peak_mem_mib"].max()),
         "final_loss": float(per_step(records)["loss"][-1]),
     }
 
 
 def block_times(records: dict[str, np.ndarray], warmup_steps: int, block_steps: int) -> np.ndarray:
-    """Mean time per step in milliseconds of each block after the warm-up, shape (blocks,)."""
+    """Time in milliseconds of all steps of each block after the warm-up, shape (blocks,).
+
+    Sums, so that a short block, first or last, weighs as much as it has steps.
+    """
     times = records["step_time_ms"].max(axis=1)
     numbers = np.arange(len(times)) // block_steps
     counted = np.arange(len(times)) >= warmup_steps
-    return np.array([times[counted & (numbers == n)].mean() for n in np.unique(numbers[counted])])
+    return np.array([times[counted & (numbers == n)].sum() for n in np.unique(numbers[counted])])

@@ -1,4 +1,7 @@
-"""Checkpoints of a data-parallel run, from which it continues with the same batches."""
+"""Checkpoints of a data-parallel run, from which it continues with the same batches.
+
+They hold plain data and tensors only, so that reading one runs no code.
+"""
 
 import hashlib
 from pathlib import Path
@@ -13,18 +16,24 @@ NAME = "checkpoint.pt"
 
 
 def save(folder: Path, run: DdpRun, state: dict[str, Any]) -> None:
-    """Write a checkpoint of a run into its folder, whole or not at all, in place of the last."""
+    """Write a checkpoint of a run into its folder, whole or not at all, in place of the last.
+
+    `state` is of plain data and tensors.
+    """
     with atomic_path(folder / NAME) as temporary:
         torch.save({"settings": _digest(run), **state}, temporary)
 
 
 def load(folder: Path, run: DdpRun, device: torch.device) -> dict[str, Any] | None:
-    """Read the checkpoint in `folder`; None where there is none, or it is of other settings."""
+    """Read the checkpoint in `folder`; None where there is none that is whole and of this run."""
     path = folder / NAME
     if not path.exists():
         return None
-    state = torch.load(path, map_location=device, weights_only=False)  # our own file
-    return state if state["settings"] == _digest(run) else None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        return state if state["settings"] == _digest(run) else None
+    except Exception:  # damage shows in as many ways as there are bytes
+        return None
 
 
 def remove(folder: Path) -> None:

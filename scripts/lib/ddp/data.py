@@ -45,9 +45,10 @@ def read_corpus(data: TextData, labelled: bool, trust_remote_code: bool = False)
         train, evaluation = _split(Texts(texts, np.array(labels)), data)
         return Corpus(train, evaluation, len(LABELS))
     train_rows, eval_rows = _load(data, labelled, trust_remote_code)
-    names: dict[str, int] = {}
-    train = _texts(train_rows, data, labelled, names)
-    evaluation = _texts(eval_rows, data, labelled, names) if eval_rows is not None else None
+    train, names = _texts(train_rows, data, labelled)
+    evaluation = None
+    if eval_rows is not None:
+        evaluation, _ = _texts(eval_rows, data, labelled, names)
     highest = max(int(part.labels.max()) for part in (train, evaluation) if part)
     num_labels = data.num_labels or max(highest + 1, 2)
     for part, where in ((train, "training"), (evaluation, "evaluation")):
@@ -88,7 +89,10 @@ def _load(data: TextData, labelled: bool, trust_remote_code: bool) -> tuple[Any,
     return load(None, data.split), evaluation
 
 
-def _texts(rows: Any, data: TextData, labelled: bool, names: dict[str, int]) -> Texts:
+def _texts(
+    rows: Any, data: TextData, labelled: bool, names: dict[str, int] | None = None
+) -> tuple[Texts, dict[str, int]]:
+    """Texts and labels, and the numbers of labels that are texts; those of `names` where given."""
     if not len(rows):
         raise InputError(f"dataset.path {data.path}: has no rows")
     columns = list(rows.column_names)
@@ -100,9 +104,18 @@ def _texts(rows: Any, data: TextData, labelled: bool, names: dict[str, int]) -> 
             f"dataset.text_column: row {wrong} of {column!r} is no text but {texts[wrong]!r}"
         )
     if not labelled:
-        return Texts(texts, np.zeros(len(texts), dtype=np.int64))
+        return Texts(texts, np.zeros(len(texts), dtype=np.int64)), {}
     label = _column("label_column", data.label_column, columns)
-    return Texts(texts, _labels(list(rows[label]), label, names))
+    values = list(rows[label])
+    if names is None:
+        names = _names(values, label)
+    elif bool(names) != _are_texts(values):
+        kinds = ("texts", "whole numbers") if names else ("whole numbers", "texts")
+        raise InputError(
+            f"dataset.label_column: {label!r} has {kinds[0]} in the training data and {kinds[1]} "
+            "in the evaluation data"
+        )
+    return Texts(texts, _labels(values, label, names)), names
 
 
 def _column(key: str, given: str | None, columns: list[str]) -> str:
@@ -112,15 +125,23 @@ def _column(key: str, given: str | None, columns: list[str]) -> str:
     return name
 
 
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _names(values: list[Any], column: str) -> dict[str, int]:
+    """Numbers of labels that are texts, in the order of the alphabet; none of other labels."""
+    names = sorted(set(values)) if _are_texts(values) else []
+    if len(names) > MAX_TEXT_LABELS:
+        raise InputError(
+            f"dataset.label_column: {column!r} has {len(names)} different texts, no labels"
+        )
+    return {name: i for i, name in enumerate(names)}
+
+
 def _labels(values: list[Any], column: str, names: dict[str, int]) -> np.ndarray:
-    """Labels as whole numbers; texts are numbered in the order of the alphabet."""
-    if all(isinstance(value, str) for value in values):
-        if not names:
-            names.update({name: i for i, name in enumerate(sorted(set(values)))})
-        if len(names) > MAX_TEXT_LABELS:
-            raise InputError(
-                f"dataset.label_column: {column!r} has {len(names)} different texts, no labels"
-            )
+    """Labels as whole numbers; texts have the numbers of `names`."""
+    if names:
         if unknown := [value for value in values if value not in names]:
             raise InputError(
                 f"dataset.label_column: {unknown[0]!r} is no label of the training data"

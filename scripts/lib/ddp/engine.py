@@ -7,6 +7,7 @@ few steps; the order of the turns is drawn anew each time.
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,13 +26,21 @@ from scripts.lib.ddp.cache import TokenisedText
 from scripts.lib.ddp.records import (
     RankFile,
     Record,
+    first_rows,
     merge,
     read_run,
     write_csv,
     write_text_summary,
 )
-from scripts.lib.ddp.scheduler import Cost, fit_cost
-from scripts.lib.ddp.step import Learner, all_sum, count_targets, peak_memory_mib, synchronize
+from scripts.lib.ddp.scheduler import Cost, ScheduleError, fit_cost
+from scripts.lib.ddp.step import (
+    Learner,
+    all_sum,
+    count_targets,
+    peak_memory_mib,
+    reset_peak_memory,
+    synchronize,
+)
 from scripts.lib.ddp.streams import Stream
 from scripts.lib.progress import progress
 from scripts.lib.results.files import write_text
@@ -43,6 +52,10 @@ FIT_QUANTILES = (0.1, 0.5, 0.9, 1.0)
 FIT_REPEATS = 3
 # Coefficients that were fitted, in the folder of the run.
 COST = "cost.json"
+
+
+class Diverged(OSError):
+    """The loss of a mode is no number any more; the message says from which step."""
 
 
 @dataclass
@@ -78,17 +91,20 @@ class Mode:
 def train(job: Job) -> None:
     """Train all modes and seeds of a job, from its checkpoint where there is one.
 
-    Raises InputError for a model that does not fit the text and ScheduleError where the limits of
-    memory leave no schedule.
+    Raises InputError for a model that does not fit the text, ScheduleError where the limits of
+    memory leave no schedule, and Diverged.
     """
     run = job.run
-    state = checkpoint.load(job.folder, run, job.device)
+    state = _checkpoint(job)
     if state:
-        job.cost = state["cost"]
+        job.cost = Cost(run.cost_type, tuple(state["coefficients"]))
         if dist.get_rank() == 0:
             log.info("continuing at seed %d, step %d", run.seeds[state["seed"]], state["step"])
-    elif run.cost_type == "fitted":
-        job.cost = measure_cost(job)
+    else:
+        for name in run.modes:  # what cannot be scheduled is refused before anything is written
+            _stream(job, name, run.seeds[0]).next()
+        if run.cost_type == "fitted":
+            job.cost = measure_cost(job)
     done = (state["seed"] * run.steps + state["step"]) if state else 0
     with progress("steps", len(run.seeds) * run.steps, _say) as advance:
         advance(done)
@@ -111,6 +127,7 @@ def _train_seed(
         end = min(start + run.block_steps, run.steps)
         for turn in np.random.default_rng([seed, start]).permutation(len(modes)):
             dist.barrier()
+            reset_peak_memory(job.device)
             for _ in range(start, end):
                 one_step(job, modes[turn], seed)
             modes[turn].file.flush()
@@ -120,10 +137,12 @@ def _train_seed(
             dist.barrier()  # the rows of every rank are on disk
             if dist.get_rank() == 0:
                 own = {m.name: m.learner.state() | {"stream": m.stream.state()} for m in modes}
-                at = {"seed": number, "step": end, "cost": job.cost, "modes": own}
-                checkpoint.save(job.folder, run, at)
+                at = {"seed": number, "step": end, "coefficients": list(job.cost.coefficients)}
+                checkpoint.save(job.folder, run, at | {"modes": own})
     for mode in modes:
         found = mode.learner.evaluate(job.text.evaluation)
+        if not math.isfinite(found["eval_loss"]):
+            raise Diverged(f"loss of the evaluation is not finite after the steps of {mode.name}")
         dist.barrier()
         if dist.get_rank() == 0:
             _finish(job, mode.name, seed, found)
@@ -141,6 +160,8 @@ def one_step(job: Job, mode: Mode, seed: int) -> None:
     scheduled = time.perf_counter()
     parts = mode.learner.step(job.text.train, plan.groups[rank], total)
     elapsed = time.perf_counter() - start
+    if not math.isfinite(parts.loss_sum):
+        raise Diverged(f"loss is not finite from step {number} of mode {mode.name}")
     mode.file.add(
         Record(
             step=number,
@@ -176,12 +197,13 @@ def measure_cost(job: Job) -> Cost:
     share = max(1, run.global_batch // run.ranks)
     groups = []
     for quantile in FIT_QUANTILES:
-        last = max(1, int(quantile * (len(order) - 1)))
-        for part in FIT_SHARES:
-            count = max(1, min(int(share * part), last))
-            longest = lengths[order[last]]
-            if not job.max_tokens or count * longest <= job.max_tokens:
-                groups.append(order[last + 1 - count : last + 1])
+        last = int(quantile * (len(order) - 1))
+        room = job.max_tokens // lengths[order[last]] if job.max_tokens else len(order)
+        for part in FIT_SHARES if room else ():
+            count = min(max(1, int(share * part)), last + 1, room)
+            groups.append(order[last + 1 - count : last + 1])
+    if not groups:
+        raise ScheduleError(f"no sample fits into the {job.max_tokens} tokens of a rank")
     times = torch.zeros(len(groups), dtype=torch.float64)
     for i, group in enumerate(groups):
         seconds = []
@@ -206,17 +228,49 @@ def measure_cost(job: Job) -> Cost:
 def _mode(job: Job, name: str, seed: int, state: dict[str, Any] | None) -> Mode:
     run, folder = job.run, job.folder_of(name, seed)
     learner = Learner(run, job.text, job.device, seed)
-    lengths = job.text.train.lengths(run.max_length)
-    limit = None if name == "static" else job.max_tokens
-    stream = Stream(name, run, lengths, seed, job.cost, limit)
+    stream = _stream(job, name, seed)
     if state:
         learner.restore(state["modes"][name])
         stream.restore(state["modes"][name]["stream"])
     elif dist.get_rank() == 0:
-        settings = run.model_dump() | {"mode": name, "seed": seed}
+        settings = run.model_dump() | {"mode": name, "seed": seed, "max_tokens": job.max_tokens}
         write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     path = folder / "metrics" / f"rank{dist.get_rank()}.csv"
     return Mode(name, learner, stream, RankFile(path, state["step"] if state else 0))
+
+
+def _stream(job: Job, name: str, seed: int) -> Stream:
+    lengths = job.text.train.lengths(job.run.max_length)
+    limit = None if name == "static" else job.max_tokens
+    return Stream(name, job.run, lengths, seed, job.cost, limit)
+
+
+def _checkpoint(job: Job) -> dict[str, Any] | None:
+    """Return the checkpoint, or None where any rank cannot continue from it."""
+    state = checkpoint.load(job.folder, job.run, job.device)
+    usable = torch.tensor([float(state is not None and _has_records(job, state))])
+    if all_sum(usable) == dist.get_world_size():
+        return state
+    if (job.folder / checkpoint.NAME).exists():
+        _say(
+            "the checkpoint is damaged, of other settings, or ahead of its records: beginning anew"
+        )
+    return None
+
+
+def _has_records(job: Job, state: dict[str, Any]) -> bool:
+    """Whether this rank's records reach as far as a checkpoint, in all modes and seeds."""
+    name = f"rank{dist.get_rank()}.csv"
+    for number, seed in enumerate(job.run.seeds[: state["seed"] + 1]):
+        finished = number < state["seed"]
+        steps = job.run.steps if finished else state["step"]
+        for mode in job.run.modes:
+            folder = job.folder_of(mode, seed)
+            if len(first_rows(folder / "metrics" / name, steps)) < steps:
+                return False
+            if finished and not (folder / "summary.csv").exists():
+                return False
+    return True
 
 
 def _finish(job: Job, mode: str, seed: int, evaluation: dict[str, float]) -> None:

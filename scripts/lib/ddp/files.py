@@ -30,6 +30,17 @@ def problems_of(data: TextData, labelled: bool) -> list[str]:
     return [problem for problem in found if problem]
 
 
+def missing_names(tokenizer: str | None, model: str | None) -> list[str]:
+    """Return a line for each tokenizer or model on this machine that is not there."""
+    problems = []
+    for key, name in (("tokenizer", tokenizer), ("model", model)):
+        if name and name.endswith((".txt", ".json")):
+            problems += [] if Path(name).is_file() else [f"{key}: {name}: no such file"]
+        elif name and name.startswith(("/", "./", "../")):
+            problems += [] if Path(name).is_dir() else [f"{key}: {name}: no such folder"]
+    return problems
+
+
 def find_column(key: str, given: str | None, columns: list[str]) -> tuple[str, str]:
     """Return the column that is asked for or usual, and a line where there is none."""
     usual = USUAL[key]

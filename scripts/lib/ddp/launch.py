@@ -85,7 +85,7 @@ def _failure(codes: list[int | None], word_of: Callable[[int], Path]) -> Failure
             words.append(json.loads(word_of(rank).read_text()))
     if own := [word for word in words if not word["lost"]]:
         first = own[0]
-        where = "" if first["status"] == "input" else f"rank {first['rank']}: "
+        where = "" if first["of_all"] else f"rank {first['rank']}: "
         return Failure(first["status"], where + first["reason"])
     for rank, code in enumerate(codes):
         if code is not None and code < 0:

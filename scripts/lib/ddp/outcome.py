@@ -1,6 +1,5 @@
 """From the run directories of a run to its metrics: modes compared, intervals over seeds."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,13 @@ import numpy as np
 
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.ddp.analysis import block_times, per_step, summarise_run
-from scripts.lib.ddp.records import read_run, read_text_summary
+from scripts.lib.ddp.records import read_evaluation, read_run, read_text_summary
 from scripts.lib.results.ddp import DdpMetrics, ModeMetrics, SeedMetrics
+from scripts.lib.schema.errors import InputError
 from scripts.lib.statistics import positive_interval, ratio_interval
 
+# Fewer pairs of blocks give a bootstrap interval that is far too narrow.
+MIN_PAIRS = 6
 # Of these a mean over the seeds is told by its own name.
 MEANS = tuple(
     name
@@ -29,14 +31,17 @@ def collect_metrics(
     `others` are the fields of the metrics that are not in the run directories. Raises InputError
     when one is missing or not whole.
     """
-    records = {mode: [read_run(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes}
+    records = {
+        mode: [_records(run, folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
+    }
     evaluations = {
-        mode: [_evaluation(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
+        mode: [read_evaluation(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
     }
     blocks = {mode: _blocks(run, found) for mode, found in records.items()}
     modes = {mode: _mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes}
     text = read_text_summary(folder_of(run.modes[0], run.seeds[0]))
     lengths = np.repeat(np.arange(len(text["length_counts"])), text["length_counts"])
+    peaks = [found["peak_mem_mib"].max() for seeds in records.values() for found in seeds]
     p50, p90, p99 = (float(value) for value in np.percentile(lengths, [50, 90, 99]))
     return DdpMetrics(
         **text,
@@ -45,9 +50,21 @@ def collect_metrics(
         length_p90=p90,
         length_p99=p99,
         length_max=int(lengths.max()),
+        peak_memory_mib=float(max(peaks)),
         **modes,
         **others,
     )
+
+
+def _records(run: DdpRun, folder: Path) -> dict[str, np.ndarray]:
+    found = read_run(folder)
+    steps, ranks = found["step"].shape
+    if (steps, ranks) != (run.steps, run.ranks):
+        raise InputError(
+            f"{folder}/merged_metrics.csv: has {steps} steps of {ranks} ranks, not {run.steps} of "
+            f"{run.ranks}"
+        )
+    return found
 
 
 def _mode(
@@ -70,13 +87,12 @@ def _mode(
         ("gain", "gain_ci_low", "gain_ci_high", "cpu_gain", "padded_gain")
     )
     if "static" in records and mode != "static":
-        gain = ratio_interval(blocks["static"], blocks[mode], statistic=np.mean)
-        gains = dict(zip(("gain", "gain_ci_low", "gain_ci_high"), gain, strict=True)) | {
+        gains = _gain(blocks["static"], blocks[mode]) | {
             "cpu_gain": _ratio(records, mode, "cpu_ms", warmup),
             "padded_gain": _ratio(records, mode, "padded_tokens", warmup),
         }
     seeds = [
-        _seed(seed, found, summary)
+        _seed(seed, found, summary, warmup)
         for seed, found, summary in zip(run.seeds, records[mode], summaries, strict=True)
     ]
     means = {name: float(np.mean([found[name] for found in summaries])) for name in MEANS}
@@ -86,10 +102,21 @@ def _mode(
 
 
 def _blocks(run: DdpRun, records: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """Mean times of all blocks of all seeds, in order, so that those of two modes pair up."""
+    """Times of all blocks of all seeds, in order, so that those of two modes pair up."""
     return np.concatenate(
         [block_times(found, run.warmup_steps, run.block_steps) for found in records]
     )
+
+
+def _gain(static: np.ndarray, own: np.ndarray) -> dict[str, float | None]:
+    """Ratio of the mean step times, from the times of paired blocks, and its interval."""
+    gain, low, high = ratio_interval(static, own, statistic=np.sum)
+    enough = len(own) >= MIN_PAIRS
+    return {
+        "gain": gain,
+        "gain_ci_low": low if enough else None,
+        "gain_ci_high": high if enough else None,
+    }
 
 
 def _ratio(
@@ -103,19 +130,15 @@ def _ratio(
     return float(static / other)
 
 
-def _seed(seed: int, records: dict[str, np.ndarray], summary: dict[str, Any]) -> SeedMetrics:
+def _seed(
+    seed: int, records: dict[str, np.ndarray], summary: dict[str, Any], warmup: int
+) -> SeedMetrics:
     steps = per_step(records)
-    share = records["wait_ms"].sum(axis=0) / records["step_time_ms"].sum(axis=0)
+    wait, time = (records[name][warmup:].sum(axis=0) for name in ("wait_ms", "step_time_ms"))
     named = ("step_time_ms", "imbalance", "padding_share", "loss")
     return SeedMetrics(
         seed=seed,
         **{name: [round(float(value), 6) for value in steps[name]] for name in named},
-        wait_share=[round(float(value), 6) for value in share],
+        wait_share=[round(float(value), 6) for value in wait / time],
         **{n: summary[n] for n in ("step_time_mean_ms", "eval_loss", "eval_accuracy")},
     )
-
-
-def _evaluation(folder: Path) -> dict[str, float]:
-    with (folder / "summary.csv").open(newline="") as file:
-        row = next(csv.DictReader(file))
-    return {name: float(row[name]) for name in ("eval_loss", "eval_accuracy")}

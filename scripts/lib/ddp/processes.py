@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from scripts.lib.schema.errors import InputError
+
 log = logging.getLogger(__name__)
 # A rank that prepares data lets the others wait for as long.
 TIMEOUT = timedelta(hours=1)
+METHODS = ("env://", "file://", "tcp://")
 _LOST = ("Connection closed", "Connection reset", "Connection refused", "Broken pipe",
          "Timed out waiting", "Socket closed", "remote process exited", "NCCL")  # fmt: skip
 
@@ -19,9 +22,27 @@ class RankLost(OSError):
     """Another rank is gone, and with it the step."""
 
 
-def local_rank() -> int:
-    """Rank among those of this machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def placed(name: str) -> int:
+    """Value of RANK, WORLD_SIZE, LOCAL_RANK or LOCAL_WORLD_SIZE. Raises InputError."""
+    value = os.environ.get(name, "1" if name.endswith("WORLD_SIZE") else "0")
+    try:
+        return int(value)
+    except ValueError:
+        raise InputError(f"{name}: must be a whole number, got {value!r}") from None
+
+
+def check_meeting(init_method: str) -> None:
+    """Raise InputError unless the ranks can meet as `init_method` says."""
+    if not init_method.startswith(METHODS):
+        raise InputError(
+            f"--init_method: must begin with {', '.join(METHODS)}, got {init_method!r}"
+        )
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if init_method.startswith("env://") and not os.environ.keys() >= set(needed):
+        raise InputError(
+            "the ranks are not started: start it with torchrun --nproc_per_node=N "
+            "-m scripts.train_ddp"
+        )
 
 
 def available_cores() -> int:
@@ -37,9 +58,9 @@ def pin_to_core() -> int | None:
     if not hasattr(os, "sched_setaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > len(cores):
+    if placed("LOCAL_WORLD_SIZE") > len(cores):
         return None
-    core = cores[local_rank()]
+    core = cores[placed("LOCAL_RANK")]
     os.sched_setaffinity(0, {core})
     return core
 
@@ -54,17 +75,20 @@ def joined(device_kind: str, init_method: str = "env://") -> Iterator[Any]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     device = torch.device("cpu")
     if device_kind == "cuda":
-        device = torch.device("cuda", local_rank() % torch.cuda.device_count())
+        device = torch.device("cuda", placed("LOCAL_RANK") % torch.cuda.device_count())
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device_kind == "cuda" else "gloo",
-        init_method=init_method,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
-        timeout=TIMEOUT,
-    )
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device_kind == "cuda" else "gloo",
+            init_method=init_method,
+            rank=placed("RANK"),
+            world_size=placed("WORLD_SIZE"),
+            timeout=TIMEOUT,
+        )
+    except ValueError as error:
+        raise InputError(f"--init_method: {' '.join(str(error).split())}") from None
     yield device
     dist.destroy_process_group()
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,7 @@ class RankFile:
 
     def __init__(self, path: Path, keep_steps: int = 0):
         """Begin the file, keeping the rows of the first `keep_steps` steps of an earlier one."""
-        kept = []
-        if keep_steps and path.exists():
-            with path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) < keep_steps]
+        kept = first_rows(path, keep_steps)
         if len(kept) < keep_steps:
             raise InputError(f"{path}: lacks steps before {keep_steps}, where the run goes on")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +75,19 @@ class RankFile:
             file.flush()
             os.fsync(file.fileno())
         self._rows.clear()
+
+
+def first_rows(path: Path, steps: int) -> list[dict[str, str]]:
+    """Rows of the first `steps` steps in the file of a rank; fewer where it ends or is damaged."""
+    if not steps or not path.exists():
+        return []
+    rows = []
+    with path.open(newline="", errors="replace") as file:
+        for row in islice(csv.DictReader(file), steps):
+            if row.keys() != set(COLUMNS) or row["step"] != str(len(rows)) or None in row.values():
+                break
+            rows.append(row)
+    return rows
 
 
 def merge(folder: str | Path) -> Path:
@@ -103,8 +114,9 @@ def read_run(folder: str | Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise InputError(f"{folder}: is no run directory: it has no merged_metrics.csv")
     rows = _rows(path)
-    ranks = len({row["rank"] for row in rows})
-    if not rows or len(rows) % ranks or set(rows[0]) != set(COLUMNS):
+    ranks = len({row.get("rank") for row in rows})
+    whole = all(row.keys() == set(COLUMNS) and None not in row.values() for row in rows)
+    if not rows or len(rows) % ranks or not whole:
         raise InputError(f"{path}: has not the same steps for every rank")
     try:
         return {
@@ -135,11 +147,30 @@ def write_text_summary(folder: Path, lengths: np.ndarray, eval_samples: int) -> 
 
 
 def read_text_summary(folder: str | Path) -> dict[str, Any]:
-    """Read `text.json` of a run directory. Raises InputError where there is none."""
+    """Read `text.json` of a run directory. Raises InputError where there is none, or not whole."""
+    path = Path(folder, "text.json")
     try:
-        return json.loads(Path(folder, "text.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: is no run directory: text.json: {error}") from None
+        found = json.loads(path.read_text())
+        counts = np.array(found["length_counts"], dtype=np.int64)
+        if counts.ndim != 1 or counts.sum() < 1:
+            raise ValueError("length_counts are no counts of samples")
+        return {name: found[name] for name in ("train_samples", "eval_samples", "length_counts")}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: is no summary of a text: {error}") from None
+
+
+def read_evaluation(folder: str | Path) -> dict[str, float]:
+    """Read loss and accuracy of the evaluation from `summary.csv`. Raises InputError."""
+    path = Path(folder, "summary.csv")
+    try:
+        row = (_rows(path) or [{}])[0]
+        return {name: float(row[name]) for name in ("eval_loss", "eval_accuracy")}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: has no evaluation: {error}") from None
 
 
 def _rank_files(folder: Path) -> list[Path]:

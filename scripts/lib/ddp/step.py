@@ -92,6 +92,7 @@ class Learner:
             self.model,
             device_ids=[device] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
+            forward_sync_buffers=False,  # it would make ranks meet, and wait, before they compute
         )
         self.reduction = TimedReduction(device)
         self.ddp.register_comm_hook(None, self.reduction.reduce)
@@ -211,8 +212,14 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin a new peak where that can be done: on CUDA."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory so far: of CUDA's allocator, or the resident memory of this process."""
+    """Peak memory: of CUDA's allocator since its reset, or all resident memory of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

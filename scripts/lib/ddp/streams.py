@@ -87,13 +87,17 @@ class Stream:
         )
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
-        return {"step": self.step, "dealt": self._dealt, "buffers": list(self._buffers)}
+        """What `restore` needs, plain numbers."""
+        return {
+            "step": self.step,
+            "dealt": self._dealt,
+            "buffers": [buffer.tolist() for buffer in self._buffers],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step at which `state` was taken."""
         self.step, self._dealt = state["step"], state["dealt"]
-        self._buffers = list(state["buffers"])
+        self._buffers = [np.array(buffer, dtype=np.int64) for buffer in state["buffers"]]
 
     def _batch(self) -> np.ndarray:
         batch = self.sequence.take(self.step * self.run.global_batch, self.run.global_batch)

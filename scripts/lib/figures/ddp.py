@@ -180,10 +180,10 @@ def _panels(
     )
     for axes in grid.flat[len(shown) :]:
         axes.axis("off")
-    name = title or _name
-    for axes, result in zip(grid.flat, shown, strict=False):
+    names = [title(result) for result in shown] if title else _names(shown)
+    for axes, result, name in zip(grid.flat, shown, names, strict=False):
         draw(axes, result)
-        axes.set_title(name(result), fontsize=9)
+        axes.set_title(name, fontsize=9)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
     if len(finished) > MAX_PANELS:
@@ -195,6 +195,23 @@ def _panels(
                 named.setdefault(label, handle)
         figure.legend(named.values(), named.keys(), loc="outside right upper")
     return figure
+
+
+def _names(results: Sequence[DdpResult]) -> list[str]:
+    """Titles of panels: the point of each run, and in what runs of the same point differ."""
+    names = [_name(result) for result in results]
+    settings = [result.settings.model_dump() for result in results]
+    titles = []
+    for name, own, result in zip(names, settings, results, strict=True):
+        alike = [other for title, other in zip(names, settings, strict=True) if title == name]
+        differing = [key for key in own if any(other[key] != own[key] for other in alike)]
+        told = [
+            f"{key} {_text(result)}" if key == "dataset" else f"{key} {own[key]}"
+            for key in differing
+            if not isinstance(own[key], dict) or key == "dataset"
+        ]
+        titles.append("\n".join([name, ", ".join(told)]).strip())
+    return titles
 
 
 def _name(result: DdpResult) -> str:

@@ -9,18 +9,20 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a time, a cost or a share changes its meaning: all runs are measured again.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
 
 class SeedMetrics(StrictModel):
-    """One mode with one seed; lists have a value for each step, warm-up included."""
+    """One mode with one seed; lists by step include the warm-up."""
 
     seed: int
     step_time_ms: list[float] = Field(description="Of the slowest rank.")
     imbalance: list[float] = Field(description="Largest over mean time of computing.")
     padding_share: list[float]
     loss: list[float] = Field(description="Mean over the global batch.")
-    wait_share: list[float] = Field(description="Share of waiting in the time, rank by rank.")
+    wait_share: list[float] = Field(
+        description="Share of waiting in the time after the warm-up, rank by rank."
+    )
     step_time_mean_ms: float
     eval_loss: float
     eval_accuracy: float
@@ -39,7 +41,8 @@ class ModeMetrics(StrictModel):
     step_time_p99_ms: float
     gain: float | None = Field(description="Time of `static` over the time of this mode.")
     gain_ci_low: float | None = Field(
-        description="95 % bootstrap interval over pairs of neighbouring blocks, lower end."
+        description="95 % bootstrap interval over pairs of neighbouring blocks, lower end; None "
+        "with fewer than 6 pairs."
     )
     gain_ci_high: float | None
     cpu_time_mean_ms: float = Field(description="Processor time of the busiest rank.")
@@ -57,7 +60,6 @@ class ModeMetrics(StrictModel):
     schedule_mean_ms: float
     samples_per_s: float
     tokens_per_s: float = Field(description="Tokens without padding.")
-    peak_mem_mib: float = Field(description="Of the rank that had most.")
     final_loss: float
     eval_loss: float
     eval_accuracy: float
@@ -78,6 +80,10 @@ class DdpMetrics(StrictModel):
     length_p99: float
     length_max: int
     length_counts: list[int] = Field(description="Samples of 0, 1, 2, ... tokens.")
+    peak_memory_mib: float = Field(
+        description="Of the rank that had most, with the models of all modes: of CUDA's allocator, "
+        "or the resident memory."
+    )
     largest_local_batch: int | None = Field(
         description="Samples of max_length that fit on every rank, where that was asked for."
     )

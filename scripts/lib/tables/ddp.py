@@ -9,20 +9,24 @@ FIGURES = [
     "gain_ci_high", "padded_gain", "cpu_gain", "step_time_p50_ms", "step_time_p95_ms",
     "step_time_p99_ms", "imbalance", "padded_imbalance", "padding_share", "efficiency",
     "wait_share", "allreduce_share", "schedule_mean_ms", "samples_per_s", "tokens_per_s",
-    "peak_mem_mib", "final_loss", "eval_loss", "eval_accuracy",
+    "final_loss", "eval_loss", "eval_accuracy",
 ]  # fmt: skip
+# Of all modes of a run together.
+OF_RUN = ["peak_memory_mib"]
 
 
 def modes(summary: pd.DataFrame) -> pd.DataFrame:
     """Each mode of each data-parallel run with its main figures; one row for a run without."""
     runs = summary[summary["kind"] == "ddp"]
     rows = [row for run in runs.to_dict("records") for row in _rows(run)]
-    table = pd.DataFrame(rows, columns=[*POINT, "mode", "status", *FIGURES, "reason", "run"])
+    table = pd.DataFrame(
+        rows, columns=[*POINT, "mode", "status", *FIGURES, *OF_RUN, "reason", "run"]
+    )
     return table.dropna(axis=1, how="all")
 
 
 def _rows(run: dict) -> list[dict]:
-    common = {name: run.get(name) for name in (*POINT, "status", "run")}
+    common = {name: run.get(name) for name in (*POINT, *OF_RUN, "status", "run")}
     common["reason"] = run.get("reason") if run.get("status") != "ok" else None
     measured = [mode for mode in MODES if pd.notna(run.get(f"{mode}_step_time_mean_ms"))]
     return [

@@ -1,0 +1,90 @@
+"""`train_ddp` by hand refuses what it cannot do in one line, and leaves nothing behind."""
+
+import pytest
+import yaml
+from ddp_ranks import ddp_run
+
+from scripts import train_ddp
+
+STARTED = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+STATIC = ["--mode", "static"]
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """The environment of a rank, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in STARTED.items():
+        monkeypatch.setenv(name, value)
+
+
+def refusal(capsys, *arguments) -> str:
+    assert train_ddp.main(list(map(str, arguments))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode", "foo"], "--mode: must be 'static', 'dynamic' or 'sorted', got 'foo'"),
+        ([*STATIC, "--seed", -3], "--seed: must be greater than or equal to 0, got -3"),
+        ([*STATIC, "--dataset", "csv"], "--data_files: required with path: csv"),
+        ([*STATIC, "--global_batch", 33], "--global_batch: 33 is no multiple of ranks 2"),
+        ([*STATIC, "--max_tokens", -5], "--max_tokens: must be 1 or more, got -5"),
+        ([*STATIC, "--max_local_batch", 1, "--global_batch", 32],
+         "--max_local_batch: mode static puts 16 samples on each rank, but memory is for 1"),
+        ([*STATIC, "--tokenizer", "./no.txt"], "--tokenizer: ./no.txt: no such file"),
+        ([*STATIC, "--model", "./nowhere"], "--model: ./nowhere: no such folder"),
+        ([*STATIC, "--init_method", "foo://"], "--init_method: must begin with env://"),
+    ],
+)  # fmt: skip
+def test_the_option_is_named(arguments, message, started, tmp_path, capsys):
+    assert refusal(capsys, *arguments).startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MASTER_ADDR": None}, "start it with torchrun --nproc_per_node=N -m scripts.train_ddp"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: must be a whole number, got 'two'"),
+    ],
+)
+def test_an_environment_that_is_not_torchruns_is_told(
+    variables, message, started, monkeypatch, capsys
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    assert message in refusal(capsys, *STATIC)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ({}, ["--mode", "sorted"], "--mode: is ['sorted'], but ['static'] in "),
+        ({}, ["--steps", 99], "--steps: is 99, but 12 in "),
+        ({}, ["--dataset", "sst2"], "--dataset: is stanfordnlp/sst2, but embedded in "),
+        ({}, ["--max_tokens", 9999], "--max_tokens: is 9999, but None in "),
+        ({"modes": ["static", "sorted"]}, [], "--resume: "),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_settings(
+    settings, arguments, message, started, tmp_path, capsys
+):
+    folder = directory(tmp_path, **settings)
+    assert refusal(capsys, "--resume", folder, *arguments).startswith(message)
+
+
+def test_a_finished_run_is_not_resumed(started, tmp_path, capsys):
+    folder = directory(tmp_path)
+    (folder / "summary.csv").write_text("mode\n")
+    assert "is finished" in refusal(capsys, "--resume", folder)
+
+
+def directory(folder, **changes):
+    """A run directory of mode static that was begun."""
+    settings = ddp_run(**({"modes": ["static"]} | changes)).model_dump()
+    settings |= {"mode": "static", "seed": 0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return folder
