@@ -6,6 +6,7 @@ language model, the tokens to predict) of the whole global batch: the average is
 of the global mean, whoever has how many.
 """
 
+import inspect
 import resource
 import time
 from contextlib import nullcontext
@@ -23,6 +24,12 @@ from scripts.lib.ddp.cache import Samples, TokenisedText
 from scripts.lib.ddp.model import build_model
 from scripts.lib.units import MIB
 
+# Named `forward_sync_buffers` by newer versions of torch, which warn of the older name.
+_BUFFER_OPTION = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -92,7 +99,7 @@ class Learner:
             self.model,
             device_ids=[device] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
-            forward_sync_buffers=False,  # it would make ranks meet, and wait, before they compute
+            **{_BUFFER_OPTION: False},  # or ranks would meet, and wait, before they compute
         )
         self.reduction = TimedReduction(device)
         self.ddp.register_comm_hook(None, self.reduction.reduce)
