@@ -10,7 +10,6 @@ turns, and each has its run directory `OUTPUT_DIR/MODE/seedN`. `--resume` contin
 """
 
 import argparse
-import json
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from scripts.lib.config import load_run
 from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest
 from scripts.lib.config.loading import SIZES
 from scripts.lib.ddp.directories import read_settings
+from scripts.lib.ddp.launch import leave_word
 from scripts.lib.ddp.processes import RankLost, is_lost, joined, pin_to_core
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.program import new_parser, run_program
@@ -278,12 +278,7 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
         status = "input"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     reason = str(error) if isinstance(error, InputError | ScheduleError) else text
-    lost = isinstance(error, RankLost)
-    with suppress(OSError):
-        write_text(
-            folder / FAILURE.format(rank),
-            json.dumps({"rank": rank, "status": status, "reason": reason, "lost": lost}),
-        )
+    leave_word(folder / FAILURE.format(rank), rank, status, reason, isinstance(error, RankLost))
 
 
 if __name__ == "__main__":

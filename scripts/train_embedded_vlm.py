@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.train_embedded_vlm", __doc__)
     parser.add_argument("--run", required=True, help="run.json of a run with this model")
-    parser.add_argument("--output", required=True, help="training.json to write, beside it the rest")
+    parser.add_argument(
+        "--output", required=True, help="training.json to write, beside it the rest"
+    )
     return run_program(parser, _execute, argv)
 
 

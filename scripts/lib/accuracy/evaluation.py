@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from scripts.lib.accuracy.data import Sample, Samples
-from scripts.lib.accuracy.knobs.base import Knob, turned
+from scripts.lib.accuracy.knobs.base import Knob, Unsupported, turned
 from scripts.lib.accuracy.knobs.blocks import chosen_blocks
 from scripts.lib.accuracy.knobs.pixels import Encoded, collate
 from scripts.lib.accuracy.latency import Stages
@@ -182,10 +182,10 @@ def turned_knobs(
     if run.top_k is not None:
         settings.append((loaded.top_k, run.top_k))
     if run.num_active_blocks is not None:
-        kept = chosen_blocks(
-            run.num_active_blocks, run.block_selection, loaded.blocks.own, ranking
-        )
+        kept = chosen_blocks(run.num_active_blocks, run.block_selection, loaded.blocks.own, ranking)
         settings.append((loaded.blocks, kept))
+    if run.max_crops is not None and sample.image is None:
+        raise Unsupported("max_crops: the samples have no images")
     encoded = loaded.pixels.encode(sample.image, sample.question)
     with turned(settings, lambda: logits_of(loaded, [encoded], device)):
         try:
@@ -230,5 +230,3 @@ def _written(tokens: torch.Tensor, loaded: Loaded) -> list[int]:
         next((i for i, token in enumerate(row, 1) if token in ends), len(row))
         for row in tokens.tolist()
     ]
-
-

@@ -15,6 +15,7 @@ from scripts.lib.accuracy.knobs.pixels import IMAGE_PROCESSORS, Pixels, pixels_o
 from scripts.lib.accuracy.knobs.top_k import TopK
 from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
 from scripts.lib.schema.errors import InputError
+from scripts.lib.training.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -22,17 +23,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass
 class Loaded:
-    """A model with its knobs, ready to generate.
-
-    `identity` changes with the checkpoint: its commit on the hub, or its files.
-    """
+    """A model with its knobs, ready to generate."""
 
     model: nn.Module
     tokenizer: Any
     pixels: Pixels
     top_k: TopK
     blocks: ActiveBlocks
-    identity: str
 
     @property
     def pad_id(self) -> int:
@@ -65,10 +62,9 @@ def load(run: AccuracyRun, checkpoint: str | Path | None, device: torch.device) 
     transformers.utils.logging.disable_progress_bar()
     if device.type == "cpu":
         torch.set_num_threads(run.num_threads)
-    source = str(checkpoint) if run.model == EMBEDDED else run.model
+    source, config = source_of(run, checkpoint)
     own_code = {"trust_remote_code": run.trust_remote_code}
     try:
-        config = transformers.AutoConfig.from_pretrained(source, **own_code)
         sees = type(config) in transformers.AutoModelForImageTextToText._model_mapping
         kind = (transformers.AutoModelForImageTextToText if sees
                 else transformers.AutoModelForCausalLM)  # fmt: skip
@@ -76,18 +72,36 @@ def load(run: AccuracyRun, checkpoint: str | Path | None, device: torch.device) 
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **own_code)
         processor = _processor(source, config, own_code) if sees else None
     except Exception as error:  # every kind of broken checkpoint has errors of its own
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if is_out_of_memory(error):
             raise
-        raise InputError(
-            f"model: {source}: is no checkpoint that transformers can load: {_line(error)}"
-        ) from None
+        raise _no_checkpoint(source, error) from None
     tokenizer.padding_side = "left"
     model = model.to(device).eval()
     _choose_experts(model, run.experts_implementation)
     return Loaded(
         model, tokenizer, pixels_of(model.config, tokenizer, processor), TopK(model),
-        ActiveBlocks(model), _identity(source, config),
+        ActiveBlocks(model),
     )  # fmt: skip
+
+
+def source_of(run: AccuracyRun, checkpoint: str | Path | None) -> tuple[str, Any]:
+    """Where the model of a run is, and its configuration. Raises InputError without one."""
+    import transformers
+
+    if run.model == EMBEDDED and checkpoint is None:
+        raise InputError("--checkpoint: required with model: embedded")
+    source = str(checkpoint) if run.model == EMBEDDED else run.model
+    try:
+        return source, transformers.AutoConfig.from_pretrained(
+            source, trust_remote_code=run.trust_remote_code
+        )
+    except Exception as error:
+        raise _no_checkpoint(source, error) from None
+
+
+def identity_of(run: AccuracyRun, checkpoint: str | Path | None) -> str:
+    """Text that changes with the checkpoint: its commit on the hub, or a digest of its files."""
+    return _identity(*source_of(run, checkpoint))
 
 
 def _precision(run: AccuracyRun, device: torch.device) -> str:
@@ -129,6 +143,12 @@ def _identity(source: str, config: Any) -> str:
             else:  # reading them again would take as long as loading
                 told.update(str(state.st_mtime_ns).encode())
     return told.hexdigest()[:16]
+
+
+def _no_checkpoint(source: str, error: Exception) -> InputError:
+    return InputError(
+        f"model: {source}: is no checkpoint that transformers can load: {_line(error)}"
+    )
 
 
 def _line(error: BaseException) -> str:

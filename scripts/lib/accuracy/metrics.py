@@ -12,7 +12,7 @@ from scripts.lib.config.accuracy import Metric
 
 Choices = Sequence[str] | None
 # What the VQA evaluation maps before it compares: numbers as words, articles away.
-_NUMBERS = dict(zip("zero one two three four five six seven eight nine ten".split(),
+_NUMBERS = dict(zip(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
                     map(str, range(11)), strict=True)) | {"none": "0"}  # fmt: skip
 _ARTICLES = {"a", "an", "the"}
 # Above this distance an answer counts as another one, not as a misspelt one.

@@ -59,9 +59,7 @@ class EmbeddedVlm(StrictModel):
     @model_validator(mode="after")
     def _experts_suffice(self) -> Self:
         if self.top_k > self.num_experts:
-            raise problem_at(
-                ("top_k",), f"{self.top_k} is above num_experts {self.num_experts}"
-            )
+            raise problem_at(("top_k",), f"{self.top_k} is above num_experts {self.num_experts}")
         return self
 
 
@@ -190,9 +188,9 @@ class AccuracySweep(AccuracyMeasurement, MeasuredSweep):
     start_from_num_active_blocks: NumActiveBlocks | None = Field(
         None, description="Smaller values of `num_active_blocks` are left out."
     )
-    block_selection: Literal["prefix", "importance"] | BlockList | list[
-        Literal["prefix", "importance"]
-    ] = Field(
+    block_selection: (
+        Literal["prefix", "importance"] | BlockList | list[Literal["prefix", "importance"]]
+    ) = Field(
         "prefix",
         description="Which blocks stay: the first ones (`prefix`), the most important ones "
         "(`importance`: each is left out once and the loss of accuracy measured), both as a list, "

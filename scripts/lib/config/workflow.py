@@ -16,7 +16,9 @@ from scripts.lib.schema.base import Name, StrictModel, problem_at
 # A new kind adds its sweep to this union and its run to the table. A sweep has `runs(sizes)`, which
 # yields the settings of each run, and `notes()`; a run's model names in `slug` the settings that
 # its id shows.
-Sweep = Annotated[TrainingSweep | InferenceSweep | DdpSweep | AccuracySweep, Field(discriminator="kind")]
+Sweep = Annotated[
+    TrainingSweep | InferenceSweep | DdpSweep | AccuracySweep, Field(discriminator="kind")
+]
 RUN_MODELS = {
     "training": TrainingRun,
     "inference": InferenceRun,
