@@ -82,9 +82,9 @@ class Evaluator:
 
     def _answer(self, batch: list[tuple[Sample, Encoded]]) -> dict[str, Any]:
         start = time.perf_counter()
-        inputs = collate([encoded for _, encoded in batch], self.loaded.pad_id)
         stages = Stages(self.device)
         with self._memory(), stages.watch(self.loaded.model):
+            inputs = collate([encoded for _, encoded in batch], self.loaded.pad_id)
             tokens = generate(self.loaded, inputs, self.device, self.run.max_new_tokens)
         texts = self.loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         counts = _written(tokens, self.loaded)
@@ -166,8 +166,9 @@ def generate(
 
 
 def weight_bytes(loaded: Loaded) -> int:
-    """Bytes of all weights, also of blocks that are left out for now."""
-    return sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    """Bytes of all weights as LiveStorage counts them, also of blocks that are left out."""
+    sizes = (p.numel() * p.element_size() for p in loaded.model.parameters())
+    return sum(-(-size // LiveStorage.ROUNDING) * LiveStorage.ROUNDING for size in sizes)
 
 
 @contextmanager

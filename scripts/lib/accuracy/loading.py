@@ -76,7 +76,7 @@ def load(run: AccuracyRun, checkpoint: str | Path | None, device: torch.device) 
             raise
         raise _no_checkpoint(source, error) from None
     tokenizer.padding_side = "left"
-    model = model.to(device).eval()
+    model = _owned(model.to(device).eval())
     _choose_experts(model, run.experts_implementation)
     return Loaded(
         model, tokenizer, pixels_of(model.config, tokenizer, processor), TopK(model),
@@ -117,6 +117,14 @@ def _processor(source: str, config: Any, own_code: dict[str, bool]) -> Any:
     if name := IMAGE_PROCESSORS.get(config.model_type):
         return getattr(transformers, name).from_pretrained(source)
     return transformers.AutoProcessor.from_pretrained(source, **own_code)
+
+
+def _owned(model: nn.Module) -> nn.Module:
+    """Give weights memory of their own: those mapped from a file count towards no budget."""
+    if model.device.type == "cpu":
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
+    return model
 
 
 def _choose_experts(model: nn.Module, implementation: str) -> None:
