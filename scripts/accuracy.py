@@ -86,7 +86,7 @@ def _measure(
     if run.ranks == 1:
         failure = _guarded(point, 0, 1, held)
     else:
-        options = _options(arguments) + ["--share-only", held]
+        options = [*_options(arguments), "--share-only", held]
         failure = launch(
             options, run.ranks, lambda rank: point.folder / FAILURE.format(rank),
             module="scripts.accuracy", meet=False,

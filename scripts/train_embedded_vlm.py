@@ -1,6 +1,6 @@
 """Train the embedded vision-language model of an accuracy run on handwritten digits.
 
-    python -m scripts.train_embedded_vlm --run run.json --output results/data/vlm-1a2b3c4d/training.json
+    python -m scripts.train_embedded_vlm --run run.json --output vlm/training.json
 
 Takes some minutes of one core. The checkpoint, in transformers' format, and the curve
 `training.csv` lie beside the output.
@@ -42,8 +42,10 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     if output.name != TRAINING:
         raise InputError(f"--output: must be named {TRAINING}, got {output.name}")
     found = train(run.embedded, output.parent)
-    log.info("digit accuracy %.3f, with one crop %.3f, after %.0f s of processor time",
-             found["digit_accuracy"], found["digit_accuracy_one_crop"], found["cpu_seconds"])  # fmt: skip
+    log.info(
+        "digit accuracy %.3f, with one crop %.3f, after %.0f s of processor time",
+        found["digit_accuracy"], found["digit_accuracy_one_crop"], found["cpu_seconds"],
+    )  # fmt: skip
     return {name: value for name, value in found.items() if name != "settings"}
 
 

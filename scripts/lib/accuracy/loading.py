@@ -111,7 +111,7 @@ def _precision(run: AccuracyRun, device: torch.device) -> str:
 
 
 def _processor(source: str, config: Any, own_code: dict[str, bool]) -> Any:
-    """Load what prepares images: the whole processor, or the image processor alone (see `pixels`)."""
+    """Load what prepares images: a whole processor, or an image processor (see `pixels`)."""
     import transformers
 
     if name := IMAGE_PROCESSORS.get(config.model_type):

@@ -32,7 +32,14 @@ PRELOAD = [
 ]
 MORE = {
     DdpRun: ["scripts.lib.ddp.step"],
-    AccuracyRun: ["scripts.lib.accuracy.evaluation", "transformers.models.auto.modeling_auto"],
+    AccuracyRun: [
+        "scripts.lib.accuracy.evaluation",
+        "sklearn.datasets",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.got_ocr2.image_processing_pil_got_ocr2",
+        "transformers.models.internvl.modeling_internvl",
+        "transformers.models.qwen3_moe.modeling_qwen3_moe",
+    ],
 }
 # The first process waits for the imports of the server.
 START_SECONDS = 600

@@ -19,9 +19,8 @@ from scripts.lib.tokens import sample_batches
 from scripts.lib.training.measure import exercise
 from scripts.lib.training.step import autocast_of, build_model
 
-
 # Samples among which the longest prompt is looked for.
-LOOKED_AT = 512
+LOOKED_AT = 128
 
 
 def steps(

@@ -85,7 +85,7 @@ class AccuracyData(StrictModel):
     choices_column: Text | None = Field(
         None, description="Column with the list of choices, for `multiple_choice`."
     )
-    prompt: Text = Field(
+    prompt: str = Field(
         "{question}", description="What the model is asked; `{question}` stands for the question."
     )
     dataset_dir: FilePath | None = Field(

@@ -154,7 +154,7 @@ class AnyPixels(Pixels):
         return dict(self.processor(images=[image], text=[prompt], **options))
 
     def _measured(self, inputs: dict[str, torch.Tensor]) -> Encoded:
-        """Count crops and patches of tiles of shape (1, tiles, 3, height, width) or without the 1."""
+        """Count crops and patches of tiles: shape (1, tiles, 3, height, width) or without the 1."""
         pixels = inputs["pixel_values"]
         tiles = pixels.shape[-4] if pixels.dim() >= 4 else 1
         each = self._vision_patches(*pixels.shape[-2:])
@@ -163,7 +163,7 @@ class AnyPixels(Pixels):
 
 
 class InternVL(AnyPixels):
-    """InternVL: at most `max_patches` tiles in the layout nearest to the image, and the overview."""
+    """InternVL: up to `max_patches` tiles in the layout nearest to the image, and the overview."""
 
     families = ("internvl",)
 
@@ -205,7 +205,7 @@ class Idefics3(AnyPixels):
     families = ("idefics3", "smolvlm")
 
     def __init__(self, config: Any, tokenizer: Any, processor: Any):
-        """The checkpoint's own grid has `size.longest_edge / max_image_size.longest_edge` a side."""
+        """A side of the checkpoint's own grid: longest edge of `size` over that of a square."""
         images = processor.image_processor
         self.edge = images.max_image_size["longest_edge"]
         self.own = max(1, images.size["longest_edge"] // self.edge) ** 2
