@@ -231,9 +231,7 @@ def embedded_vlm_curves(wildcards):
 
 
 def importances(wildcards):
-    return [
-        f"results/data/importance-{digest}/importance.json" for digest in runs_by("importance")
-    ]
+    return [f"results/data/importance-{digest}/importance.json" for digest in runs_by("importance")]
 
 
 def option(name, *values):
@@ -244,9 +242,7 @@ def option(name, *values):
 
 def results_of(kind):
     return [
-        result_path("results", run.id, run.kind)
-        for run in SWEEPS.runs.values()
-        if run.kind == kind
+        result_path("results", run.id, run.kind) for run in SWEEPS.runs.values() if run.kind == kind
     ]
 
 

@@ -1,7 +1,7 @@
 """Train on several ranks with static, dynamic or sorted batches, and record every step.
 
     torchrun --nproc_per_node=2 -m scripts.train_ddp --mode sorted --steps 100 --global_batch 32
-    torchrun --nproc_per_node=2 -m scripts.train_ddp --run run.json --output_dir results
+    torchrun --nproc_per_node=2 -m -- scripts.train_ddp --run run.json --output_dir results
 
 By hand a call trains one mode and writes the run directory `OUTPUT_DIR/RUN_ID` with `config.yaml`,
 `metrics/rank*.csv`, `merged_metrics.csv`, `summary.csv` and `figures`, and its path to

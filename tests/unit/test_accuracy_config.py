@@ -9,7 +9,14 @@ from PIL import Image
 
 from scripts.lib.accuracy.data import read_samples
 from scripts.lib.accuracy.digits import digits, puzzle, split
-from scripts.lib.accuracy.shards import append_line, done_ids, open_lines, read_lines, share_of, union
+from scripts.lib.accuracy.shards import (
+    append_line,
+    done_ids,
+    open_lines,
+    read_lines,
+    share_of,
+    union,
+)
 from scripts.lib.config import InputError, expand, load_config
 from scripts.lib.config.accuracy import AccuracyRun, EmbeddedVlm, importance_digest, latin_hypercube
 from scripts.lib.inputs import check_inputs
@@ -24,7 +31,9 @@ def runs_of(tmp_path, **sweep):
 
 
 def points(runs):
-    return [(r["max_crops"], r["top_k"], r["num_active_blocks"], r["block_selection"]) for r in runs]
+    return [
+        (r["max_crops"], r["top_k"], r["num_active_blocks"], r["block_selection"]) for r in runs
+    ]
 
 
 def test_each_knob_alone_begins_with_the_reference(tmp_path):
@@ -118,7 +127,9 @@ def test_an_answer_is_what_the_image_shows():
     found = puzzle(1, 0, 3)
     rows, columns = (size // 8 for size in found.image.shape)
     tiles = found.image.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
-    shown = [int(values[np.argmin(np.abs(pixels.astype(int) - tile).sum((1, 2)))]) for tile in tiles]
+    shown = [
+        int(values[np.argmin(np.abs(pixels.astype(int) - tile).sum((1, 2)))]) for tile in tiles
+    ]
     expected = sorted(shown) if found.question.startswith("sort") else shown
     assert found.answer == " ".join(map(str, expected))
 

@@ -1,5 +1,7 @@
 """Knobs on tiny random models of many families: they change logits, and leave nothing behind."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -105,7 +107,7 @@ def test_crops_follow_the_knob_and_what_came_out_is_told(family):
     assert found[0][0] == 1
     assert [tokens for _, tokens, _, _ in found] == sorted(tokens for _, tokens, _, _ in found)
     assert found[3][2] > found[0][2]
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         assert (one[0] == other[0]) == (one[3] == other[3])  # the same crops are the same inputs
     loaded.pixels.restore()
     assert loaded.pixels.encode(picture, "a b").digest == own.digest
@@ -142,9 +144,12 @@ def test_a_knob_that_a_model_lacks_or_ignores_is_unsupported():
 def test_blocks_are_nested_whatever_selects_them():
     for selection, ranking in (("prefix", []), ("importance", [2, 0, 3, 1]), ([3, 1, 0, 2], [])):
         kept = [set(chosen_blocks(n, selection, 4, ranking)) for n in (1, 2, 3, 4)]
-        assert all(few < more for few, more in zip(kept, kept[1:], strict=False))
+        assert all(few < more for few, more in itertools.pairwise(kept))
     assert chosen_blocks(2, "importance", 4, [2, 0, 3, 1]) == [0, 2]
     assert chosen_blocks(None, None, 4, []) == [0, 1, 2, 3]
-    for count, selection, message in ((5, "prefix", "5 is out of range"), (3, [0, 1], "3 of the blocks")):
+    for count, selection, message in (
+        (5, "prefix", "5 is out of range"),
+        (3, [0, 1], "3 of the blocks"),
+    ):
         with pytest.raises(Unsupported, match=message):
             chosen_blocks(count, selection, 4, [])

@@ -107,7 +107,9 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     assert told["summary"][0]["difference"] is None
     assert told["summary"][1]["difference_ci_low"] <= told["summary"][1]["difference"]
     names = {path.stem for path in (tmp_path / "results/figures").iterdir()}
-    assert names == {f"accuracy_{n}" for n in ("knobs", "pareto", "importance", "samples", "training")}
+    assert names == {
+        f"accuracy_{n}" for n in ("knobs", "pareto", "importance", "samples", "training")
+    }
     table = (tmp_path / "results/tables/accuracy.md").read_text()
     assert len(table.strip().splitlines()) == 2 + 2 + 3
     assert workflow.planned() == {}
@@ -177,7 +179,10 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     less = changes | {"memory_budget_mib": 3.5}
     result = measured(tmp_path / "less", checkpoint, f"--batch-size={found}", **less)
     first = result.metrics.ooms[0]
-    assert (first.batch_size, first.next_batch_size) == (largest.batch_size, largest.batch_size // 2)
+    assert (first.batch_size, first.next_batch_size) == (
+        largest.batch_size,
+        largest.batch_size // 2,
+    )
     assert result.metrics.batch_size <= largest.batch_size // 2
     assert answers(result) == answers(at_budget) == answers(reference)
     assert result.metrics.peak_mem_mib <= 3.5

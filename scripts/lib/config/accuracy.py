@@ -101,7 +101,9 @@ class AccuracyData(StrictModel):
                 ("data_files",), f"needs a path of {', '.join(FILE_FORMATS)}, got {self.path}"
             )
         if "{question}" not in self.prompt:
-            raise problem_at(("prompt",), "has no place for the question, which is question in braces")
+            raise problem_at(
+                ("prompt",), "has no place for the question, which is question in braces"
+            )
         return self
 
 
