@@ -33,7 +33,7 @@ from scripts.lib.batch_size.ranks import Ranks, agree, joined_ranks
 from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import EMBEDDED, KNOBS, AccuracyRun
+from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
@@ -243,8 +243,7 @@ def _strategy(settings: BatchSizeSearch, start: int, neighbour: Neighbour | None
 def _label(run: Run) -> str:
     if not isinstance(run, AccuracyRun):
         return f"{run.model_size} context_length={run.context_length}"
-    knobs = {name: getattr(run, name) for name in KNOBS}
-    return " ".join([run.model, *(f"{knob}={value}" for knob, value in knobs.items() if value)])
+    return f"{run.model} {run.point}".strip()
 
 
 def _announce(

@@ -166,7 +166,7 @@ def test_rows_without_answers_and_empty_data_are_told(tmp_path):
     with pytest.raises(InputError, match=r"answer_column: row 1 has no answer, but None"):
         found[1]
     rows.write_text("\n")
-    with pytest.raises(InputError, match="dataset.path json:"):
+    with pytest.raises(InputError, match=r"dataset\.path json:"):
         read_samples(run_with(dataset=data))
 
 

@@ -226,7 +226,8 @@ def _train_whole(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         row = _row("whole", step, loss.item())
-        if (step + 1) % every == 0 or step + 1 == settings.steps:
+        left = settings.steps - step - 1
+        if left == 0 or ((step + 1) % every == 0 and left > every / 2):
             row["accuracy"], row["accuracy_one_crop"] = _check(model, settings)
         yield row
 

@@ -392,6 +392,12 @@ class AccuracyRun(AccuracyMeasurement):
         return self.model
 
     @property
+    def point(self) -> str:
+        """The knobs as people read them; empty where all are the model's own."""
+        values = ((knob, getattr(self, knob)) for knob in KNOBS)
+        return " ".join(f"{knob}={value}" for knob, value in values if value is not None)
+
+    @property
     def context_length(self) -> None:
         """Unknown: it follows from images and questions."""
 

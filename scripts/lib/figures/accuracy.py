@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from scripts.lib.accuracy.comparison import Compared
@@ -80,7 +80,10 @@ def pareto(drawn: Drawn) -> Figure:
             front = sorted(at for at, p in zip(places, of_sweep, strict=True) if getattr(p, flag))
             axes.plot(*zip(*front, strict=True), color=COLORS[number], linestyle=LINES[0],
                       marker=MARKERS[number], label=f"{sweep}: not beaten")  # fmt: skip
-        axes.set(xlabel=label, ylim=(0, 1.02), xlim=(0, None))
+        axes.set(xlabel=label, ylim=(0, 1.02), xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     grid[0].set_ylabel("accuracy")
     _legend(figure, grid)
     return figure
@@ -119,8 +122,8 @@ def samples(drawn: Drawn) -> Figure:
                       and p.sweep == drawn.points[0].sweep
                       and p.result.settings.model == first.settings.model])  # fmt: skip
     figure, grid = plt.subplots(
-        2, len(images), figsize=(3.4 * len(images), 4.4 + 0.16 * len(points)), squeeze=False,
-        gridspec_kw={"height_ratios": [1.5, 1]},
+        2, len(images), figsize=(3.4 * len(images), 3.6 + 0.17 * len(points)), squeeze=False,
+        gridspec_kw={"height_ratios": [3.2, 0.4 + 0.17 * len(points)]},
     )  # fmt: skip
     for column, image in enumerate(images):
         sample = first.metrics.samples[column]
@@ -207,7 +210,9 @@ def _series(points: Sequence[Compared]) -> dict[tuple[str, str], list[AccuracyRe
         if not series and reference.metrics:
             series.append(reference)
         series.append(point.result)
-    return found
+    # A stray point of a combined sweep is no curve where others are.
+    longest = {knob: max(len(r) for k, r in found.items() if k[0] == knob) for knob, _ in found}
+    return {key: r for key, r in found.items() if len(r) > 2 or longest[key[0]] <= 2}
 
 
 def _curve(axes: Axes, knob: str, results: list[AccuracyResult], number: int, name: str) -> None:
