@@ -9,8 +9,6 @@ results/tables/accuracy, results/figures/accuracy_*
 
 rule train_embedded_vlm:
     """Train the embedded vision-language model on handwritten digits, once for all runs with it."""
-    input:
-        run=first_run_with,
     output:
         summary="results/data/vlm-{vlm}/training.json",
         curve="results/data/vlm-{vlm}/training.csv",
@@ -19,15 +17,16 @@ rule train_embedded_vlm:
         "logs/train_embedded_vlm/{vlm}.log",
     conda:
         "../envs/sweepmake.yaml"
+    params:
+        settings=shared_settings,
     shell:
-        "python -m scripts.train_embedded_vlm --run {input.run:q} --output {output.summary:q}"
-        " &> {log:q}"
+        "python -m scripts.train_embedded_vlm --settings {params.settings:q}"
+        " --output {output.summary:q} &> {log:q}"
 
 
 rule measure_importance:
     """Leave out each decoder block of a model once, for runs that choose blocks by importance."""
     input:
-        run=first_run_with,
         checkpoint=embedded_vlm_of,
         data=data_files_of,
     output:
@@ -41,9 +40,10 @@ rule measure_importance:
         **PLACEMENT,
         gpu=lambda wildcards: min(1, gpu_of(wildcards)),
     params:
+        settings=shared_settings,
         checkpoint=lambda wildcards, input: option("--checkpoint", input.checkpoint),
     shell:
-        "python -m scripts.measure_importance --run {input.run:q} {params.checkpoint:q}"
+        "python -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
         " --output {output:q} &> {log:q}"
 
 

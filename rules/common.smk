@@ -7,7 +7,13 @@ from functools import cache
 from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
-from scripts.lib.config.accuracy import EMBEDDED, importance_digest, vlm_digest
+from scripts.lib.config.accuracy import (
+    EMBEDDED,
+    importance_digest,
+    importance_settings,
+    vlm_digest,
+    vlm_settings,
+)
 from scripts.lib.config.ddp import text_digest
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
@@ -201,8 +207,11 @@ def runs_by(name):
     return runs
 
 
-def first_run_with(wildcards):
-    return ancient(f"results/runs/{run_of(wildcards).id}/run.json")
+def shared_settings(wildcards):
+    """JSON text of what decides a shared embedded model or importance, whichever run is first."""
+    settings = settings_of(wildcards)
+    named = hasattr(wildcards, "importance")
+    return json.dumps(importance_settings(settings) if named else vlm_settings(settings))
 
 
 def embedded_vlm_of(wildcards):

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.accuracy import checkpoint_of
-from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy import read_settings
 from scripts.lib.devices.slots import claim
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text
@@ -25,16 +24,17 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.measure_importance", __doc__)
-    parser.add_argument("--run", required=True, help="run.json of a run that rests on it")
+    parser.add_argument("--run", help="run.json of a run that rests on it")
+    parser.add_argument("--settings", help="JSON text of its settings that matter, in its place")
     parser.add_argument("--checkpoint", help="folder of the embedded model, or its training.json")
     parser.add_argument("--output", required=True, help="importance.json to write")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    _, run = load_run(arguments.run)
-    if not isinstance(run, AccuracyRun) or run.importance is None:
-        raise InputError(f"{arguments.run}: is no accuracy run that selects blocks by importance")
+    run = read_settings(arguments.run, arguments.settings)
+    if run.importance is None:
+        raise InputError(f"{arguments.run}: selects no blocks by importance")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     checkpoint = checkpoint_of(run, arguments.checkpoint)
     with claim(run.device) as held:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy import read_settings
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
@@ -24,7 +23,8 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.train_embedded_vlm", __doc__)
-    parser.add_argument("--run", required=True, help="run.json of a run with this model")
+    parser.add_argument("--run", help="run.json of a run with this model")
+    parser.add_argument("--settings", help="JSON text with `embedded`, in place of a run")
     parser.add_argument(
         "--output", required=True, help="training.json to write, beside it the rest"
     )
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    _, run = load_run(arguments.run)
-    if not isinstance(run, AccuracyRun) or run.embedded is None:
-        raise InputError(f"{arguments.run}: is no accuracy run with model: embedded")
+    run = read_settings(arguments.run, arguments.settings)
+    if run.embedded is None:
+        raise InputError(f"{arguments.run}: has no embedded model, but {run.model}")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from scripts.lib.accuracy.embedded import TRAINING, train
 

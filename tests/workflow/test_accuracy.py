@@ -113,9 +113,11 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     table = (tmp_path / "results/tables/accuracy.md").read_text()
     assert len(table.strip().splitlines()) == 2 + 2 + 3
     assert workflow.planned() == {}
-    workflow.config["sweeps"]["knobs"]["max_crops"] = [1, 4, 9]
+    # Another reference, which is another first run, trains and ranks nothing anew.
+    workflow.config["sweeps"]["knobs"]["reference"] = {"top_k": 1, "max_crops": 9}
+    workflow.config["sweeps"]["knobs"]["top_k"] = 2
     planned = workflow.planned()
-    assert planned["measure_accuracy"] == 1
+    assert planned["measure_accuracy"] == 3
     assert not {"train_embedded_vlm", "measure_importance"} & planned.keys()
     workflow.config = copy.deepcopy(config)
     workflow.run("--report", "report.html")
@@ -146,7 +148,7 @@ def test_any_batch_size_gives_the_same_answers(size, checkpoint, reference, tmp_
 
 
 def test_killed_in_the_middle_and_resumed_with_other_ranks(checkpoint, tmp_path):
-    many = {"num_samples": 400, "batch_size": 2}
+    many = {"num_samples": 240, "batch_size": 1}
     whole = measured(tmp_path / "whole", checkpoint, **many)
     cut = tmp_path / "cut"
     first = start(cut, checkpoint, ranks=2, **many)
@@ -157,10 +159,10 @@ def test_killed_in_the_middle_and_resumed_with_other_ranks(checkpoint, tmp_path)
     _, alive = psutil.wait_procs(ranks, timeout=10)
     assert not alive
     done = sum(len(batch["samples"]) for batch in read_lines(cut / "accuracy"))
-    assert 0 < done < 400
+    assert 0 < done < 240
     again = measured(cut, checkpoint, **many)
     assert answers(again) == answers(whole)
-    assert len(again.metrics.batches) > 200 - 10
+    assert len(again.metrics.batches) == 240
 
 
 def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_path):

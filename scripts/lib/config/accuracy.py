@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.sweep import Device, MeasuredSweep, MemoryBudgetMib
 from scripts.lib.schema.base import Axis, StrictModel, Text, problem_at
+from scripts.lib.schema.errors import InputError
 
 EMBEDDED = "embedded"
 FILE_FORMATS = ("csv", "json", "parquet", "imagefolder")
@@ -437,13 +438,45 @@ def _digest(told: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+def vlm_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run that decide its embedded model, as settings of a run."""
+    return {"embedded": settings["embedded"]}
+
+
+def importance_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run that decide the importance of its blocks, as settings of a run."""
+    names = ("model", "embedded", "importance", "dataset", "metric", "seed", "max_new_tokens",
+             "precision", "experts_implementation", "trust_remote_code", "device")  # fmt: skip
+    return {name: settings[name] for name in names}
+
+
 def vlm_digest(settings: dict[str, Any]) -> str:
     """8 hex digits of what decides the embedded model; runs that share it share the model."""
-    return _digest(settings["embedded"])
+    return _digest(vlm_settings(settings))
 
 
 def importance_digest(settings: dict[str, Any]) -> str:
     """8 hex digits of what decides the importance of the blocks of a run."""
-    names = ("model", "embedded", "importance", "dataset", "metric", "seed", "max_new_tokens",
-             "precision", "trust_remote_code")  # fmt: skip
-    return _digest({name: settings[name] for name in names})
+    return _digest(importance_settings(settings))
+
+
+def read_settings(run: str | None, text: str | None) -> AccuracyRun:
+    """Settings of a run file, or of JSON text that leaves out what does not matter.
+
+    Raises InputError when it is neither.
+    """
+    from scripts.lib.config.runs import load_run
+
+    if (run is None) == (text is None):
+        raise InputError("--run or --settings: give one of them")
+    if run is not None:
+        _, found = load_run(run)
+        if not isinstance(found, AccuracyRun):
+            raise InputError(f"{run}: is of kind {found.kind}, not accuracy")
+        return found
+    try:
+        return AccuracyRun.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole text"
+        raise InputError(f"--settings: {place}: {first['msg']}") from None
