@@ -7,6 +7,13 @@ from functools import cache
 from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
+from scripts.lib.config.accuracy import (
+    EMBEDDED,
+    importance_digest,
+    importance_settings,
+    vlm_digest,
+    vlm_settings,
+)
 from scripts.lib.config.ddp import text_digest
 from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
 from scripts.lib.config.runs import server_id
@@ -40,6 +47,13 @@ DDP_FIGURES = [
     "ddp_wait",
     "ddp_lengths",
 ]
+ACCURACY_FIGURES = [
+    "accuracy_knobs",
+    "accuracy_pareto",
+    "accuracy_importance",
+    "accuracy_samples",
+    "accuracy_training",
+]
 
 INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
 
@@ -54,10 +68,20 @@ wildcard_constraints:
     batch=r"0|[1-9]\d*",
     vocab=r"\d+",
     text=r"[0-9a-f]{8}",
+    vlm=r"[0-9a-f]{8}",
+    importance=r"[0-9a-f]{8}",
 
 
 def run_of(wildcards):
-    """The run that a path names; unknown ones are told, not a KeyError."""
+    """The run that a path names, or the first one with the model or the importance it names.
+
+    Unknown ones are told, not a KeyError.
+    """
+    for name in ("vlm", "importance"):
+        if digest := getattr(wildcards, name, None):
+            if digest not in runs_by(name):
+                sys.exit(f"no run of this configuration has {name} {digest}")
+            return SWEEPS.runs[runs_by(name)[digest]]
     if wildcards.run not in SWEEPS.runs:
         sys.exit(f"no sweep of this configuration has the run {wildcards.run}")
     return SWEEPS.runs[wildcards.run]
@@ -85,9 +109,11 @@ def settings_of_run(run):
 def tokens_of(wildcards):
     """The token file of a training run: the user's, or the embedded one for its vocabulary.
 
-    Of a data-parallel run the text.
+    Of a data-parallel run the text, of an accuracy run the embedded model.
     """
     settings = settings_of(wildcards)
+    if settings["kind"] == "accuracy":
+        return embedded_vlm_of(wildcards)
     if settings["kind"] == "ddp":
         return f"results/data/text-{text_digest(settings)}/meta.json"
     if settings["kind"] != "training":
@@ -226,29 +252,107 @@ def text_files_of(wildcards):
     return [*(dataset["data_files"] or []), *(dataset["eval_files"] or [])]
 
 
-def ddp_results(wildcards=None):
+@cache
+def runs_by(name):
+    """The first accuracy run of each embedded model, or of each importance of blocks."""
+    key, digest = {
+        "vlm": ("embedded", vlm_digest),
+        "importance": ("importance", importance_digest),
+    }[name]
+    runs = {}
+    for run in SWEEPS.runs.values():
+        if run.kind == "accuracy" and settings_of_run(run.id)[key]:
+            runs.setdefault(digest(settings_of_run(run.id)), run.id)
+    return runs
+
+
+def shared_settings(wildcards):
+    """JSON text of what decides a shared embedded model or importance, whichever run is first."""
+    settings = settings_of(wildcards)
+    named = hasattr(wildcards, "importance")
+    return json.dumps(importance_settings(settings) if named else vlm_settings(settings))
+
+
+def embedded_vlm_of(wildcards):
+    """What training the embedded model ended with, for runs that have it."""
+    settings = settings_of(wildcards)
+    if settings["model"] != EMBEDDED:
+        return []
+    return f"results/data/vlm-{vlm_digest(settings)}/training.json"
+
+
+def importance_of(wildcards):
+    """The importance of blocks that a run rests on, if any."""
+    settings = settings_of(wildcards)
+    if not settings["importance"]:
+        return []
+    return f"results/data/importance-{importance_digest(settings)}/importance.json"
+
+
+def data_files_of(wildcards):
+    """The user's files of questions; one that changes is evaluated anew."""
+    return settings_of(wildcards)["dataset"]["data_files"] or []
+
+
+def embedded_vlm_curves(wildcards):
+    return [f"results/data/vlm-{digest}/training.csv" for digest in runs_by("vlm")]
+
+
+def importances(wildcards):
+    return [f"results/data/importance-{digest}/importance.json" for digest in runs_by("importance")]
+
+
+def option(name, *values):
+    """An option and its values where there are any, for the shell."""
+    given = [value for value in values if value]
+    return [name, *given] if given else []
+
+
+def results_of(kind):
     return [
-        result_path("results", run.id, run.kind)
-        for run in SWEEPS.runs.values()
-        if run.kind == "ddp"
+        result_path("results", run.id, run.kind) for run in SWEEPS.runs.values() if run.kind == kind
     ]
 
 
-def ddp_sweeps():
-    return [s for s, runs in SWEEPS.sweeps.items() if SWEEPS.runs[runs[0]].kind == "ddp"]
+def sweeps_of(kind):
+    return [s for s, runs in SWEEPS.sweeps.items() if SWEEPS.runs[runs[0]].kind == kind]
 
 
-def ddp_batch_files(wildcards):
-    """The lists of the data-parallel runs."""
+def batch_files_of(kind):
+    """The lists of the runs of a kind."""
     return [
         f"results/batches/{sweep}/{batch}.json"
-        for sweep in ddp_sweeps()
+        for sweep in sweeps_of(kind)
         for batch in range(len(batches_of(sweep)))
     ]
 
 
+def batch_counts_of(kind):
+    return [f"{sweep}:{len(batches_of(sweep))}" for sweep in sweeps_of(kind)]
+
+
+def ddp_results(wildcards=None):
+    return results_of("ddp")
+
+
+def ddp_batch_files(wildcards):
+    return batch_files_of("ddp")
+
+
 def ddp_batch_counts(wildcards):
-    return [f"{sweep}:{len(batches_of(sweep))}" for sweep in ddp_sweeps()]
+    return batch_counts_of("ddp")
+
+
+def accuracy_results(wildcards=None):
+    return results_of("accuracy")
+
+
+def accuracy_batch_files(wildcards):
+    return batch_files_of("accuracy")
+
+
+def accuracy_batch_counts(wildcards):
+    return batch_counts_of("accuracy")
 
 
 def refuse_missing_gpus(workflow):
@@ -385,6 +489,7 @@ def tables_of_all():
         names += ["training_modes"] if compares_modes() else []
     names += ["ddp"] if "ddp" in kinds() else []
     names += ["inference"] if "inference" in kinds() else []
+    names += ["accuracy"] if "accuracy" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
 
@@ -393,6 +498,7 @@ def figures_of_all():
     names = list(TRAINING_FIGURES) if "training" in kinds() else []
     names += DDP_FIGURES if "ddp" in kinds() else []
     names += INFERENCE_FIGURES if "inference" in kinds() else []
+    names += ACCURACY_FIGURES if "accuracy" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

@@ -33,6 +33,7 @@ from scripts.lib.batch_size.ranks import Ranks, agree, joined_ranks
 from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.config import load_run
+from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
@@ -55,6 +56,7 @@ from scripts.lib.tokens import check_tokens
 from scripts.lib.units import MIB
 
 log = logging.getLogger(__name__)
+Run = TrainingRun | DdpRun | AccuracyRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.find_batch_size", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument(
-        "--tokens", required=True, help="token ids (.npy), or meta.json of a ddp run's text"
+        "--tokens",
+        required=True,
+        help="token ids (.npy); of a ddp run meta.json of its text, of an accuracy run "
+        "training.json of the embedded model, or an empty text",
     )
     parser.add_argument("--output", required=True, help="result file to write")
     parser.add_argument(
@@ -78,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = load_run(arguments.run)
-    if not isinstance(run, TrainingRun | DdpRun) or run.batch_size is None:
+    if not isinstance(run, Run) or run.batch_size is None:
         raise InputError(f"{arguments.run}: has no batch size to find: kind {run.kind}")
     run = _overridden(run, arguments)
     started_at = now()
@@ -93,15 +98,18 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"run": run_id, "rank": ranks.rank, "batch_size": found["batch_size"]}
 
 
-def _check_data(run: TrainingRun | DdpRun, path: str) -> None:
+def _check_data(run: Run, path: str) -> None:
     """Raise InputError unless the run can be fed from `path`."""
     if isinstance(run, DdpRun):
         open_text(Path(path).parent)
+    elif isinstance(run, AccuracyRun):
+        if run.model == EMBEDDED and not path:
+            raise InputError("--tokens: must be the training.json of the embedded model")
     else:
         check_tokens(path, run.vocab, run.context_length)
 
 
-def _overridden(run: TrainingRun | DdpRun, arguments: argparse.Namespace) -> TrainingRun | DdpRun:
+def _overridden(run: Run, arguments: argparse.Namespace) -> Run:
     """Return the run with what the command line says in its place."""
     changes: dict[str, Any] = {}
     if arguments.memory_budget_mib is not None:
@@ -114,11 +122,11 @@ def _overridden(run: TrainingRun | DdpRun, arguments: argparse.Namespace) -> Tra
     return run.model_copy(update=changes)
 
 
-def _settings(run: TrainingRun | DdpRun) -> BatchSizeSearch:
+def _settings(run: Run) -> BatchSizeSearch:
     return run.batch_size_search or BatchSizeSearch()
 
 
-def _fixed(run: TrainingRun | DdpRun) -> dict[str, Any]:
+def _fixed(run: Run) -> dict[str, Any]:
     size = _settings(run).upper_limit if run.batch_size == "auto" else run.batch_size
     return {
         "status": "ok",
@@ -130,7 +138,7 @@ def _fixed(run: TrainingRun | DdpRun) -> dict[str, Any]:
 
 
 @contextmanager
-def _device(run: TrainingRun | DdpRun) -> Iterator[str]:
+def _device(run: Run) -> Iterator[str]:
     """Hold the device of this rank; ranks on the CPU of one host share it by its first one."""
     if int(os.environ.get("LOCAL_RANK", "0")) and (run.device == "cpu" or not visible_gpus()):
         yield "cpu"
@@ -148,16 +156,15 @@ def _search(task: Task, ranks: Ranks, arguments: argparse.Namespace) -> dict[str
     if unsupported:
         return {**common, "status": "unsupported", "reason": unsupported, "batch_size": None}
     neighbour = _neighbour(task.run, description.budget_method, arguments, ranks)
-    start = (settings.scale_factors or ScaleFactors()).start(
-        task.run.model_dump(), settings.upper_limit
-    )
+    values = task.run.model_dump() | {"total_blocks": getattr(task.run, "total_blocks", None)}
+    start = (settings.scale_factors or ScaleFactors()).start(values, settings.upper_limit)
 
     def probe(batch_size: int) -> Outcome:
         outcome = server.probe(batch_size, budget, description.budget_method)
         answers = ranks.gather([batch_size, asdict(outcome)])
         return agree([size for size, _ in answers], [Outcome(**told) for _, told in answers])
 
-    label = f"{task.run.model_size} context_length={task.run.context_length}"
+    label = _label(task.run)
     _announce(label, settings, budget, start, neighbour)
     search = Search(
         narrated(probe, label), settings.upper_limit, settings.lower_limit, budget_bytes=budget
@@ -193,7 +200,9 @@ def _circumstances(
         "workload": settings.workload,
         "context_length": run.context_length,
     }
-    if settings.workload == "generate":
+    if isinstance(run, AccuracyRun):
+        worst_case = {"workload": "generate", "max_new_tokens": run.max_new_tokens}
+    elif settings.workload == "generate":
         worst_case["max_new_tokens"] = settings.max_new_tokens
     else:
         worst_case |= {"mode": run.mode, "steps": 2}
@@ -212,7 +221,7 @@ def _circumstances(
 
 
 def _neighbour(
-    run: TrainingRun | DdpRun, budget_method: str, arguments: argparse.Namespace, ranks: Ranks
+    run: Run, budget_method: str, arguments: argparse.Namespace, ranks: Ranks
 ) -> Neighbour | None:
     """Neighbour to start from, rank 0's for all: the ranks must probe the same sizes."""
     neighbour = None
@@ -229,6 +238,12 @@ def _strategy(settings: BatchSizeSearch, start: int, neighbour: Neighbour | None
     if settings.strategy == "guided":
         return Guided(line_of(neighbour))
     return gallop if settings.strategy == "gallop" else estimate(start, settings.max_attempts)
+
+
+def _label(run: Run) -> str:
+    if not isinstance(run, AccuracyRun):
+        return f"{run.model_size} context_length={run.context_length}"
+    return f"{run.model} {run.point}".strip()
 
 
 def _announce(
@@ -323,7 +338,7 @@ def _mib(outcome: Outcome) -> float | None:
 
 
 def _write(
-    run_id: str, run: TrainingRun | DdpRun, started_at: str, output: str, found: dict[str, Any]
+    run_id: str, run: Run, started_at: str, output: str, found: dict[str, Any]
 ) -> dict[str, Any]:
     device = found.pop("device", None)
     result = BatchSizeResult(

@@ -1,7 +1,7 @@
 """Train on several ranks with static, dynamic or sorted batches, and record every step.
 
     torchrun --nproc_per_node=2 -m scripts.train_ddp --mode sorted --steps 100 --global_batch 32
-    torchrun --nproc_per_node=2 -m scripts.train_ddp --run run.json --output_dir results
+    torchrun --nproc_per_node=2 -m -- scripts.train_ddp --run run.json --output_dir results
 
 By hand a call trains one mode and writes the run directory `OUTPUT_DIR/RUN_ID` with `config.yaml`,
 `metrics/rank*.csv`, `merged_metrics.csv`, `summary.csv` and `figures`, and its path to
@@ -10,7 +10,6 @@ turns, and each has its run directory `OUTPUT_DIR/MODE/seedN`. `--resume` contin
 """
 
 import argparse
-import json
 import logging
 import re
 import time
@@ -26,6 +25,7 @@ from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest, 
 from scripts.lib.config.loading import SIZES
 from scripts.lib.ddp.directories import differences, read_directory
 from scripts.lib.ddp.files import missing_names
+from scripts.lib.ddp.launch import leave_word
 from scripts.lib.ddp.processes import RankLost, check_meeting, is_lost, joined, pin_to_core, placed
 from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.program import new_parser, run_program
@@ -352,15 +352,10 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
         status = "input"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     of_all = isinstance(error, InputError | ScheduleError | Diverged)
-    word = {
-        "rank": rank,
-        "status": status,
-        "reason": str(error) if of_all else text,
-        "of_all": of_all,
-        "lost": isinstance(error, RankLost),
-    }
-    with suppress(OSError):
-        write_text(folder / FAILURE.format(rank), json.dumps(word))
+    leave_word(
+        folder / FAILURE.format(rank), rank, status, str(error) if of_all else text,
+        lost=isinstance(error, RankLost), of_all=of_all,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

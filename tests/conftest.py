@@ -77,7 +77,7 @@ def recover(note_fault):
     """Call a workflow again after a fault; notes the measurements that it runs and its seconds."""
 
     def run(workflow, fault: str, lost: str = "nothing") -> None:
-        measuring = {"benchmark", "find_batch_size", "train_ddp", "evaluate_accuracy"}
+        measuring = {"benchmark", "find_batch_size", "train_ddp", "measure_accuracy"}
         again = [f"{n} {rule}" for rule, n in workflow.planned().items() if rule in measuring]
         start = time.monotonic()
         workflow.run()

@@ -72,6 +72,29 @@ def ratio_interval(
     return float(statistic(peer) / statistic(own)), float(low), float(high)
 
 
+def bootstrap_interval(
+    samples: np.ndarray, seed: int = 0, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of independent samples.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 13.3. Of scores of the same samples at
+    two points, give the differences: the interval is then a paired one.
+    """
+    samples = np.asarray(samples, dtype=float)
+    generator, count = np.random.default_rng(seed), len(samples)
+    # A few draws at a time: all of them for a large data set would fill the memory.
+    step = max(1, (1 << 22) // count)
+    means = np.concatenate(
+        [
+            samples[generator.integers(0, count, (min(step, draws - start), count))].mean(axis=1)
+            for start in range(0, draws, step)
+        ]
+    )
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
+
+
 def _rank(n: int, confidence: float) -> int:
     """Largest k with 1 - 2 P(X < k) >= confidence for X ~ binomial(n, 1/2); 0 if there is none.
 

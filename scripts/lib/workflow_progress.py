@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from scripts.lib.progress import Advance, progress
 
-MEASURING = {"find_batch_size", "benchmark", "train_ddp"}
+MEASURING = {"find_batch_size", "benchmark", "train_ddp", "measure_accuracy"}
 _ACCOUNT = {
     LogEvent.JOB_INFO,
     LogEvent.JOB_STARTED,

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
@@ -19,9 +20,12 @@ MIN_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Task:
-    """What is probed: a run with its token file on a `cpu` or `cuda` device."""
+    """What is probed: a run with its token file on a `cpu` or `cuda` device.
 
-    run: TrainingRun | DdpRun
+    Of an accuracy run `tokens` is the `training.json` beside the embedded model, or empty.
+    """
+
+    run: TrainingRun | DdpRun | AccuracyRun
     tokens: str
     device: str
 
@@ -55,7 +59,7 @@ def describe(task: Task) -> Description:
         task.settings.budget_method, target.type, run.memory_budget_mib is not None
     )
     budget = budget_bytes(run, target)
-    if isinstance(run, DdpRun):
+    if isinstance(run, DdpRun | AccuracyRun):
         # Ranks on the CPU share the host.
         whole = target.type == "cuda" or run.memory_budget_mib is not None
         return Description(
@@ -108,13 +112,13 @@ def throughput(task: Task, batch_size: int) -> float:
 def _workload(task: Task, batch_size: int) -> Any:
     import torch
 
-    from scripts.lib.batch_size.workloads import WORKLOADS, ddp_step
+    from scripts.lib.batch_size.workloads import WORKLOADS, answer, ddp_step
     from scripts.lib.training.measure import torch_device
 
     # Each thread has a stack, which counts towards a limit of the system.
     num_threads = 1 if task.settings.budget_method == "rlimit" else task.run.num_threads
     if num_threads:
         torch.set_num_threads(num_threads)
-    ddp = isinstance(task.run, DdpRun)
-    workload = ddp_step if ddp else WORKLOADS[task.settings.workload]
+    workload = {DdpRun: ddp_step, AccuracyRun: answer}.get(type(task.run))
+    workload = workload or WORKLOADS[task.settings.workload]
     return workload(task.run, batch_size, task.tokens, torch_device(task.device))

@@ -19,6 +19,7 @@ from scripts.lib.batch_size import child
 from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
 from scripts.lib.batch_size.child import Description, Task
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.ddp import DdpRun
 
 PRELOAD = [
@@ -29,6 +30,17 @@ PRELOAD = [
     "scripts.lib.batch_size.budgets",
     "scripts.lib.batch_size.workloads",
 ]
+MORE = {
+    DdpRun: ["scripts.lib.ddp.step"],
+    AccuracyRun: [
+        "scripts.lib.accuracy.evaluation",
+        "sklearn.datasets",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.got_ocr2.image_processing_pil_got_ocr2",
+        "transformers.models.internvl.modeling_internvl",
+        "transformers.models.qwen3_moe.modeling_qwen3_moe",
+    ],
+}
 # The first process waits for the imports of the server.
 START_SECONDS = 600
 
@@ -44,7 +56,7 @@ class ProbeServer:
         self.task, self._exercise = task, exercise
         self.seconds: list[float] = []
         self._context = multiprocessing.get_context("forkserver")
-        more = ["scripts.lib.ddp.step"] if isinstance(task.run, DdpRun) else []
+        more = MORE.get(type(task.run), [])
         self._context.set_forkserver_preload([*PRELOAD, *more])
 
     def describe(self) -> Description:

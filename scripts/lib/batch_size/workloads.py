@@ -11,12 +11,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.tokens import sample_batches
 from scripts.lib.training.measure import exercise
 from scripts.lib.training.step import autocast_of, build_model
+
+# Samples among which the longest prompt is looked for.
+LOOKED_AT = 128
 
 
 def steps(
@@ -82,6 +86,38 @@ def ddp_step(
         learner.step(samples, rows, total)
 
     once()
+    once()
+    return once
+
+
+def answer(
+    run: AccuracyRun, batch_size: int, checkpoint: str | Path, device: torch.device
+) -> Callable[[], None]:
+    """Answer the sample with the longest prompt, as often as the batch is large.
+
+    The knobs are turned as in the run, and no end-of-sequence token cuts an answer short of
+    `max_new_tokens`. `checkpoint` is the `training.json` beside the embedded model, or empty.
+    Blocks that are chosen by importance take as much memory as the first ones.
+    """
+    from scripts.lib.accuracy.data import read_samples
+    from scripts.lib.accuracy.evaluation import generate, turned_knobs
+    from scripts.lib.accuracy.knobs.pixels import collate
+    from scripts.lib.accuracy.loading import load
+
+    loaded = load(run, Path(checkpoint).parent if checkpoint else None, device)
+    samples = read_samples(run)
+    if run.block_selection == "importance":
+        run = run.model_copy(update={"block_selection": "prefix"})
+    knobs = turned_knobs(run, loaded, samples[0], device, ())
+    knobs.__enter__()  # until the process of the probe ends
+    looked_at = (samples[place] for place in range(min(len(samples), LOOKED_AT)))
+    encoded = [loaded.pixels.encode(sample.image, sample.question) for sample in looked_at]
+    longest = max(encoded, key=lambda one: (one.prompt_tokens, one.patches))
+    inputs = collate([longest] * batch_size, loaded.pad_id)
+
+    def once() -> None:
+        generate(loaded, inputs, device, run.max_new_tokens, eos_token_id=None)
+
     once()
     return once
 

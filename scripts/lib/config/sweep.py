@@ -25,12 +25,8 @@ MemoryBudgetMib = Annotated[
 ]
 
 
-class GridSweep(StrictModel):
-    """A named sweep over the product of its axes.
-
-    A kind's sweep inherits from its `Axes` model and from this class, names that model in
-    `axes`, and turns one combination of axis values into the settings of a run in `settings`.
-    """
+class MeasuredSweep(StrictModel):
+    """What every sweep of measurements says beside what it varies."""
 
     description: str = Field("", description="Said in the report; changes no run.")
     device: Device = "auto"
@@ -38,6 +34,14 @@ class GridSweep(StrictModel):
     batch_size_search: BatchSizeSearch = Field(
         BatchSizeSearch(), description="How `batch_size: auto` finds its number."
     )
+
+
+class GridSweep(MeasuredSweep):
+    """A named sweep over the product of its axes.
+
+    A kind's sweep inherits from its `Axes` model and from this class, names that model in
+    `axes`, and turns one combination of axis values into the settings of a run in `settings`.
+    """
 
     def runs(self, sizes: dict[str, Size]) -> Iterator[dict[str, Any]]:
         """Yield the settings of each run, in the order of the grid."""

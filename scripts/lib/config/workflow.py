@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from scripts.lib.config.accuracy import AccuracyRun, AccuracySweep
 from scripts.lib.config.ddp import DdpRun, DdpSweep
 from scripts.lib.config.inference import InferenceRun, InferenceSweep
 from scripts.lib.config.sizes import Size
@@ -15,8 +16,15 @@ from scripts.lib.schema.base import Name, StrictModel, problem_at
 # A new kind adds its sweep to this union and its run to the table. A sweep has `runs(sizes)`, which
 # yields the settings of each run, and `notes()`; a run's model names in `slug` the settings that
 # its id shows.
-Sweep = Annotated[TrainingSweep | InferenceSweep | DdpSweep, Field(discriminator="kind")]
-RUN_MODELS = {"training": TrainingRun, "inference": InferenceRun, "ddp": DdpRun}
+Sweep = Annotated[
+    TrainingSweep | InferenceSweep | DdpSweep | AccuracySweep, Field(discriminator="kind")
+]
+RUN_MODELS = {
+    "training": TrainingRun,
+    "inference": InferenceRun,
+    "ddp": DdpRun,
+    "accuracy": AccuracyRun,
+}
 
 
 def _selection(batches: str) -> str:

@@ -15,16 +15,11 @@ USUAL = {"text_column": ("sentence", "text"), "label_column": ("label",)}
 
 def problems_of(data: TextData, labelled: bool) -> list[str]:
     """Return a line for each problem: a missing or empty file, a column that a header lacks."""
-    problems = []
-    for key, files in (("data_files", data.data_files), ("eval_files", data.eval_files)):
-        for file in files or ():
-            if not Path(file).is_file():
-                problems.append(f"{key}: {file}: no such file")
-            elif not Path(file).stat().st_size:
-                problems.append(f"{key}: {file}: is empty")
+    problems = problems_of_files("data_files", data.data_files)
+    problems += problems_of_files("eval_files", data.eval_files)
     if problems or data.path != "csv":
         return problems
-    columns = _header(data)
+    columns = header(data.path, data.data_files)
     wanted = ["text_column", *(["label_column"] if labelled else [])]
     found = (find_column(key, getattr(data, key), columns)[1] for key in wanted)
     return [problem for problem in found if problem]
@@ -38,6 +33,17 @@ def missing_names(tokenizer: str | None, model: str | None) -> list[str]:
             problems += [] if Path(name).is_file() else [f"{key}: {name}: no such file"]
         elif name and name.startswith(("/", "./", "../")):
             problems += [] if Path(name).is_dir() else [f"{key}: {name}: no such folder"]
+    return problems
+
+
+def problems_of_files(key: str, files: Sequence[str] | None) -> list[str]:
+    """Return a line for each file that is missing or empty; `key` is the setting that names it."""
+    problems = []
+    for file in files or ():
+        if not Path(file).is_file():
+            problems.append(f"{key}: {file}: no such file")
+        elif not Path(file).stat().st_size:
+            problems.append(f"{key}: {file}: is empty")
     return problems
 
 
@@ -58,9 +64,10 @@ def separator(path: str, files: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def _header(data: TextData) -> list[str]:
-    options = separator(data.path, data.data_files)
-    with Path(data.data_files[0]).open(newline="", encoding="utf-8", errors="replace") as file:
+def header(path: str, files: Sequence[str]) -> list[str]:
+    """Return the columns that the first of some CSV files names in its first line."""
+    options = separator(path, files)
+    with Path(files[0]).open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(
             file,
             delimiter=options.get("sep", ","),

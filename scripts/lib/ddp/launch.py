@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.lib.results.files import write_text
+
 POLL_SECONDS = 0.1
 # The others mostly notice by themselves, and say so.
 GRACE_SECONDS = 1.0
@@ -26,17 +28,23 @@ class Failure:
     reason: str
 
 
-def launch(arguments: Sequence[str], ranks: int, word_of: Callable[[int], Path]) -> Failure | None:
-    """Run `python -m scripts.train_ddp ARGUMENTS` on `ranks` ranks; None when all went well.
+def launch(
+    arguments: Sequence[str],
+    ranks: int,
+    word_of: Callable[[int], Path],
+    module: str = "scripts.train_ddp",
+    meet: bool = True,
+) -> Failure | None:
+    """Run `python -m MODULE ARGUMENTS` on `ranks` ranks; None when all went well.
 
-    The ranks meet at a file, so no port is taken, and end with this process however it ends.
-    `word_of` is where a failing rank writes why.
+    The ranks `meet` at a file, so no port is taken, and end with this process however it ends.
+    `word_of` is where a failing rank writes why (see `leave_word`).
     """
     for rank in range(ranks):
         word_of(rank).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
-        meeting = f"--init_method=file://{folder}/meeting"
-        command = [sys.executable, "-m", "scripts.train_ddp", *arguments, meeting]
+        meeting = [f"--init_method=file://{folder}/meeting"] if meet else []
+        command = [sys.executable, "-m", module, *arguments, *meeting]
         processes = []
         try:
             for rank in range(ranks):
@@ -47,6 +55,18 @@ def launch(arguments: Sequence[str], ranks: int, word_of: Callable[[int], Path])
                 process.kill()
                 process.wait()
     return _failure(codes, word_of)
+
+
+def leave_word(
+    path: Path, rank: int, status: str, reason: str, lost: bool = False, of_all: bool = False
+) -> None:
+    """Write why this rank failed, for the program that started it.
+
+    `lost` names another's fault; `of_all` says that the reason is no rank's own.
+    """
+    told = {"rank": rank, "status": status, "reason": reason, "lost": lost, "of_all": of_all}
+    with suppress(OSError):
+        write_text(path, json.dumps(told))
 
 
 def _start(command: list[str], rank: int, ranks: int) -> subprocess.Popen:

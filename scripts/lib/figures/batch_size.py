@@ -73,9 +73,9 @@ def _panel(axes: Axes, result: BatchSizeResult) -> None:
     axes.plot(fails, expected, "X", color=COLORS[1], markersize=7, label="does not fit")
     found = f"largest {result.batch_size}" if result.batch_size else "nothing fits"
     note = "" if result.certified else ", not certified"
+    point = getattr(settings, "point", f"context {settings.context_length}")
     axes.set_title(
-        f"{settings.model_size}, context {settings.context_length}\n{settings.mode}, "
-        f"{settings.precision}: {found}{note}",
+        f"{settings.model_size}, {point}\n{settings.mode}, {settings.precision}: {found}{note}",
         fontsize=9,
     )
     axes.set_xlim(0, right)

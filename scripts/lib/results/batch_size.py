@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.results.result import Result
@@ -51,7 +52,7 @@ class BatchSizeResult(Result):
     even the lower limit fits, and the reason says how much memory was missing.
     """
 
-    settings: TrainingRun | DdpRun = Field(discriminator="kind")
+    settings: TrainingRun | DdpRun | AccuracyRun = Field(discriminator="kind")
     batch_size: int | None
     recommended_batch_size: int | None = Field(
         None,

@@ -2,7 +2,8 @@
 
 from pathlib import PurePath
 
-from scripts.lib.results import ddp, inference, training
+from scripts.lib.results import accuracy, ddp, inference, training
+from scripts.lib.results.accuracy import AccuracyResult
 from scripts.lib.results.ddp import DdpResult
 from scripts.lib.results.inference import InferenceResult
 from scripts.lib.results.result import Result
@@ -13,16 +14,19 @@ RESULT_MODELS: dict[str, type[Result]] = {
     "training": TrainingResult,
     "inference": InferenceResult,
     "ddp": DdpResult,
+    "accuracy": AccuracyResult,
 }
 MEASUREMENT_VERSIONS = {
     "training": training.MEASUREMENT_VERSION,
     "inference": inference.MEASUREMENT_VERSION,
     "ddp": ddp.MEASUREMENT_VERSION,
+    "accuracy": accuracy.MEASUREMENT_VERSION,
 }
 RESULT_FILES: dict[str, str] = {
     "training": "benchmark.json",
     "inference": "benchmark.json",
     "ddp": "ddp.json",
+    "accuracy": "accuracy.json",
 }
 
 

@@ -19,6 +19,7 @@ def _row(result: BatchSizeResult) -> dict[str, object]:
     return {
         "model_size": settings.model_size,
         "context_length": settings.context_length,
+        "knobs": getattr(settings, "point", None),
         "mode": settings.mode,
         "precision": settings.precision,
         "status": result.status,

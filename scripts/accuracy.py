@@ -1,0 +1,273 @@
+"""Measure the accuracy of a model at one point of its efficiency knobs, and what it costs there.
+
+    python -m scripts.accuracy --run run.json --batch-size batch_size.json --output accuracy.json
+
+`--checkpoint` is the folder of the embedded model and needed where the run has it, `--importance`
+where blocks are chosen by importance. Finished batches are kept in `--lines` until the result is
+written, so that a call that was ended continues, with any number of ranks. The run's `ranks` are
+started here; under torchrun its ranks share the samples instead. A knob that the model lacks, or a
+sample that memory has no room for, is a row with its status and reason, not an error.
+"""
+
+import argparse
+import json
+import logging
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.accuracy.shards import clear_lines, done_ids, open_lines, read_lines, share_of
+from scripts.lib.batch_size.ranks import Ranks, joined_ranks
+from scripts.lib.config import load_run
+from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
+from scripts.lib.ddp.launch import Failure, launch, leave_word
+from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.program import new_parser, run_program
+from scripts.lib.provenance import collect_provenance, now
+from scripts.lib.results.accuracy import (
+    MEASUREMENT_VERSION,
+    AccuracyMetrics,
+    AccuracyResult,
+    ImportanceResult,
+)
+from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.results.files import write_text
+from scripts.lib.results.reading import read_result
+from scripts.lib.schema.errors import InputError
+
+log = logging.getLogger(__name__)
+FAILURE = "failure-rank{}.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    parser = new_parser("scripts.accuracy", __doc__)
+    parser.add_argument("--run", required=True, help="run.json of the run")
+    parser.add_argument("--batch-size", help="batch_size.json of the run")
+    parser.add_argument("--checkpoint", help="folder of the embedded model, or its training.json")
+    parser.add_argument("--importance", help="importance.json of the model")
+    parser.add_argument("--lines", help="folder of finished batches; `accuracy` beside the output")
+    parser.add_argument("--output", required=True, help="result file to write")
+    parser.add_argument(
+        "--share-only", metavar="DEVICE", help="as a rank that was started here: answer its share"
+    )
+    return run_program(parser, _execute, argv)
+
+
+def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
+    run_id, run = load_run(arguments.run)
+    if not isinstance(run, AccuracyRun):
+        raise InputError(f"{arguments.run}: is of kind {run.kind}, not accuracy")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if arguments.share_only:
+        return _share(run, arguments)
+    started_at = now()
+    size, failure = _batch_size(run, arguments.batch_size)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        with joined_ranks() as ranks:
+            return _under_torchrun(run_id, run, arguments, size, failure, started_at, ranks)
+    kind = run.device
+    if kind == "auto" and len(visible_gpus()) < run.ranks:
+        kind = "cpu"
+    with claim(kind, run.ranks) as held:
+        metrics = None
+        if failure is None:
+            metrics, failure = _measure(run, arguments, size, held)
+        return _write(run_id, run, arguments, metrics, failure, started_at, held)
+
+
+def _measure(
+    run: AccuracyRun, arguments: argparse.Namespace, size: int, held: str
+) -> tuple[AccuracyMetrics | None, Failure | None]:
+    """Answer all samples on the ranks of the run, and put their shares together."""
+    point, samples, identity = _prepare(run, arguments, size)
+    if run.ranks == 1:
+        failure = _guarded(point, 0, 1, held)
+    else:
+        options = [*_options(arguments), "--share-only", held]
+        failure = launch(
+            options, run.ranks, lambda rank: point.folder / FAILURE.format(rank),
+            module="scripts.accuracy", meet=False,
+        )  # fmt: skip
+        if failure and failure.status == "input":
+            raise InputError(failure.reason)
+    if failure:
+        log.error("%s", failure.reason)
+        return None, failure
+    return _collected(point, samples, run.ranks, identity), None
+
+
+def _under_torchrun(
+    run_id: str, run: AccuracyRun, arguments: argparse.Namespace, size: int,
+    failure: Failure | None, started_at: str, ranks: Ranks,
+) -> dict[str, Any]:  # fmt: skip
+    held = "cpu" if run.device == "cpu" or len(visible_gpus()) < _local_ranks() else "cuda"
+    prepared = None
+    if failure is None:
+        if ranks.rank == 0:
+            prepared = _prepare(run, arguments, size)
+        ranks.gather("prepared")
+        point = prepared[0] if prepared else _point(run, arguments, size)
+        failure = _guarded(point, ranks.rank, ranks.size, held)
+        told = ranks.gather([failure.status, failure.reason] if failure else None)
+        failure = next((Failure(*word) for word in told if word), None)
+    if ranks.rank:
+        return {"run": run_id, "rank": ranks.rank}
+    metrics = None
+    if failure is None:
+        metrics = _collected(*prepared[:2], ranks.size, prepared[2])
+    return _write(run_id, run, arguments, metrics, failure, started_at, held)
+
+
+def _share(run: AccuracyRun, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Answer the share of a rank that `launch` started; a failure is left as a word for it."""
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    size, _ = _batch_size(run, arguments.batch_size)
+    point = _point(run, arguments, size)
+    word = point.folder / FAILURE.format(rank)
+    try:
+        failure = _guarded(point, rank, world, arguments.share_only)
+    except InputError as error:
+        leave_word(word, rank, "input", str(error))
+        raise SystemExit(2) from None
+    if failure:
+        leave_word(word, rank, failure.status, failure.reason)
+        raise SystemExit(1)
+    return {"rank": rank}
+
+
+def _guarded(point: Any, rank: int, world: int, held: str) -> Failure | None:
+    """Answer a share; what belongs to the measurement comes back as a failure with its status."""
+    import torch
+
+    from scripts.lib.accuracy.knobs.base import Unsupported
+    from scripts.lib.accuracy.points import evaluate_share
+    from scripts.lib.training.measure import classify
+
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if held == "cuda" else torch.device("cpu")
+    try:
+        evaluate_share(point, rank, world, device)
+    except InputError:
+        raise
+    except Unsupported as error:
+        return Failure("unsupported", str(error))
+    except Exception as error:
+        status = classify(error)
+        if status == "failed":
+            log.error("%s", traceback.format_exc())
+        return Failure(status, " ".join(f"{type(error).__name__}: {error}".split())[:500])
+    return None
+
+
+def _prepare(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> tuple[Any, Any, str]:
+    """Prepare the folder of lines: what is left to do, for all ranks."""
+    from scripts.lib.accuracy.data import read_samples
+    from scripts.lib.accuracy.loading import identity_of
+    from scripts.lib.accuracy.points import TODO
+
+    point = _point(run, arguments, size)
+    identity, samples = identity_of(run, point.checkpoint), read_samples(run)
+    settings = run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
+    open_lines(point.folder, json.dumps([settings, identity, point.ranking], sort_keys=True))
+    done = done_ids(read_lines(point.folder))
+    if done:
+        log.info("continuing: %d of %d samples are done", len(done), len(samples))
+    write_text(point.folder / TODO, json.dumps(share_of(samples.ids, done, 0, 1)))
+    return point, samples, identity
+
+
+def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:
+    from scripts.lib.accuracy.points import Point
+
+    return Point(
+        run, checkpoint_of(run, arguments.checkpoint), _ranking(run, arguments.importance),
+        Path(arguments.lines or Path(arguments.output).parent / "accuracy"), size,
+    )  # fmt: skip
+
+
+def _collected(point: Any, samples: Any, world: int, identity: str) -> AccuracyMetrics:
+    from scripts.lib.accuracy.points import collect
+
+    return collect(point, samples, world, identity)
+
+
+def checkpoint_of(run: AccuracyRun, given: str | None) -> Path | None:
+    """Folder of the embedded model; None for others. Raises InputError where it is needed."""
+    if run.model != EMBEDDED:
+        return None
+    if not given:
+        raise InputError("--checkpoint: required, because the run says model: embedded")
+    path = Path(given)
+    return path.parent if path.suffix == ".json" else path
+
+
+def _ranking(run: AccuracyRun, path: str | None) -> list[int]:
+    if run.block_selection != "importance":
+        return []
+    if path is None:
+        raise InputError("--importance: required, because the run selects blocks by importance")
+    try:
+        return ImportanceResult.model_validate_json(Path(path).read_bytes()).ranking
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path}: is no importance.json; delete it and run again") from None
+
+
+def _batch_size(run: AccuracyRun, path: str | None) -> tuple[int, Failure | None]:
+    """The batch to begin with, or why there is none."""
+    if run.batch_size != "auto":
+        return run.batch_size, None
+    if path is None:
+        raise InputError("--batch-size: required, because the run says batch_size: auto")
+    found = read_result(path, BatchSizeResult)
+    if found.status != "ok":
+        return 0, Failure(found.status, found.reason)
+    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
+    return (found.recommended_batch_size if recommended else found.batch_size), None
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    names = ("run", "batch_size", "checkpoint", "importance", "lines", "output")
+    given = ((name.replace("_", "-"), getattr(arguments, name)) for name in names)
+    # In one word: a path may begin with a dash.
+    return [f"--{name}={value}" for name, value in given if value]
+
+
+def _local_ranks() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _write(
+    run_id: str, run: AccuracyRun, arguments: argparse.Namespace,
+    metrics: AccuracyMetrics | None, failure: Failure | None, started_at: str, held: str,
+) -> dict[str, Any]:  # fmt: skip
+    from scripts.lib.devices.record import device_record
+    from scripts.lib.training.measure import torch_device
+
+    result = AccuracyResult(
+        measurement_version=MEASUREMENT_VERSION,
+        run=run_id,
+        status=failure.status if failure else "ok",
+        reason=failure.reason if failure else "",
+        settings=run,
+        metrics=metrics,
+        provenance=collect_provenance(started_at, device_record(torch_device(held)), run.seed),
+    )
+    write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
+    if metrics:
+        # The result holds every answer now; lines that stayed would answer for another call.
+        clear_lines(Path(arguments.lines or Path(arguments.output).parent / "accuracy"))
+    told = {"run": run_id, "status": result.status, "reason": result.reason}
+    if metrics:
+        names = ("accuracy", "ci_low", "ci_high", "samples_evaluated", "batch_size",
+                 "duration_seconds")  # fmt: skip
+        told |= {name: getattr(metrics, name) for name in names}
+    return told
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Accuracy against efficiency knobs: data, model, knobs, evaluation, statistics."""

@@ -1,0 +1,1 @@
+"""Efficiency knobs of a loaded transformers model, each with the same small interface."""
