@@ -176,9 +176,10 @@ def device_of(settings):
     """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
     if settings["kind"] != "inference":
         return settings.get("device"), settings.get("ranks", 1)
-    server, count = settings["server"], settings["tp"]
+    server = settings["server"]
     if "base_url" in server or "launch" not in server:
         return "cpu", 1
+    count = settings["tp"]
     if workflow.local_exec and count > 1:
         # A server that needs more than this machine has is not started, and its row says so.
         return "auto", count

@@ -49,7 +49,10 @@ def with_places(error: InputError, paths: Sequence[str | Path] = ()) -> InputErr
 
     `paths` as for `load_config`. A problem that begins with no key of the files stays as it is.
     """
-    files = [load_yaml(path) for path in paths] or [load_yaml(DEFAULT_CONFIG)]
+    try:
+        files = [load_yaml(path) for path in paths] or [load_yaml(DEFAULT_CONFIG)]
+    except InputError:  # which is what `error` tells
+        return error
     return InputError(*(_with_place(problem, files) for problem in error.problems))
 
 
