@@ -50,6 +50,8 @@ OPTIONS = {
     "mode", "seed", "dataset", "data_files", "eval_files", "run", "resume", "max_tokens",
     "init_method", "trust_remote_code", *SETTINGS, *DATASET,
 }  # fmt: skip
+# How long another rank leaves it to the first to name a fault of the input.
+FIRST_SAYS_SECONDS = 15
 # What a failing rank leaves for the program that started it.
 FAILURE = "failure-rank{}.json"
 
@@ -88,8 +90,8 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any] | None:
     try:
         return _on_rank(arguments, rank)
     except InputError as error:
-        if rank:  # every rank finds the same; the first says it, and the others are ended
-            time.sleep(2)
+        if rank:  # every rank finds the same; the first says it, and its end ends the others
+            time.sleep(FIRST_SAYS_SECONDS)
         raise InputError(*map(_by_option, error.problems)) from None
 
 
