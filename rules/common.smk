@@ -7,8 +7,8 @@ from functools import cache
 from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
-from scripts.lib.config.accuracy import (
-    EMBEDDED,
+from scripts.lib.config.accuracy_measurement import EMBEDDED
+from scripts.lib.config.accuracy_shared import (
     importance_digest,
     importance_settings,
     vlm_digest,

@@ -21,7 +21,8 @@ from typing import Any
 from scripts.lib.accuracy.shards import clear_lines, done_ids, open_lines, read_lines, share_of
 from scripts.lib.batch_size.ranks import Ranks, joined_ranks
 from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy_measurement import EMBEDDED
 from scripts.lib.ddp.launch import Failure, launch, leave_word
 from scripts.lib.devices.slots import claim, visible_gpus
 from scripts.lib.program import new_parser, run_program

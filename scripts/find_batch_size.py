@@ -33,7 +33,8 @@ from scripts.lib.batch_size.ranks import Ranks, agree, joined_ranks
 from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy_measurement import EMBEDDED
 from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.accuracy import checkpoint_of
-from scripts.lib.config.accuracy import read_settings
+from scripts.lib.accuracy.settings import read_settings
 from scripts.lib.devices.slots import claim
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text

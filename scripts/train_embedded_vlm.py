@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config.accuracy import read_settings
+from scripts.lib.accuracy.settings import read_settings
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 

@@ -55,7 +55,7 @@ def _questions(expansion: Expansion) -> list[str]:
         if expansion.runs[ids[0]].kind != "accuracy":
             continue
         from scripts.lib.accuracy.files import problems_of, problems_of_model
-        from scripts.lib.config.accuracy import AccuracyData
+        from scripts.lib.config.accuracy_measurement import AccuracyData
 
         settings = json.loads(expansion.runs[ids[0]].settings)
         data = AccuracyData.model_validate(settings["dataset"])

@@ -18,7 +18,9 @@ from scripts.lib.accuracy.shards import (
     union,
 )
 from scripts.lib.config import InputError, expand, load_config
-from scripts.lib.config.accuracy import AccuracyRun, EmbeddedVlm, importance_digest, latin_hypercube
+from scripts.lib.config.accuracy import AccuracyRun, latin_hypercube
+from scripts.lib.config.accuracy_measurement import EmbeddedVlm
+from scripts.lib.config.accuracy_shared import importance_digest
 from scripts.lib.inputs import check_inputs
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 from scripts import accuracy, find_batch_size
 from scripts.lib.accuracy.embedded import train
 from scripts.lib.accuracy.shards import read_lines
-from scripts.lib.config.accuracy import AccuracyRun, EmbeddedVlm
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy_measurement import EmbeddedVlm
 from scripts.lib.config.runs import run_id
 from scripts.lib.results.accuracy import AccuracyResult
 from scripts.lib.results.batch_size import BatchSizeResult

@@ -12,7 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from scripts.lib.accuracy.digits import puzzle
 from scripts.lib.accuracy.files import problems_of
-from scripts.lib.config.accuracy import EMBEDDED, FILE_FORMATS, AccuracyData, AccuracyRun
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy_measurement import EMBEDDED, FILE_FORMATS, AccuracyData
 from scripts.lib.ddp.files import separator
 from scripts.lib.schema.errors import InputError
 

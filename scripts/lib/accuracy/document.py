@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.accuracy.comparison import Compared
-from scripts.lib.config.accuracy import KNOBS
+from scripts.lib.config.accuracy_measurement import KNOBS
 
 COUNTED = ("crops", "vision_tokens", "new_tokens")
 

@@ -38,7 +38,7 @@ from scripts.lib.accuracy.digits import (
     split,
 )
 from scripts.lib.accuracy.knobs.blocks import active_blocks
-from scripts.lib.config.accuracy import EmbeddedVlm
+from scripts.lib.config.accuracy_measurement import EmbeddedVlm
 from scripts.lib.progress import progress
 from scripts.lib.results.files import atomic_path, write_text
 

@@ -5,7 +5,7 @@ Light enough for the Snakefile, which refuses them before any job starts.
 
 from pathlib import Path
 
-from scripts.lib.config.accuracy import AccuracyData
+from scripts.lib.config.accuracy_measurement import AccuracyData
 from scripts.lib.ddp.files import header, problems_of_files
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from scripts.lib.accuracy.knobs.blocks import ActiveBlocks, decoder_of
 from scripts.lib.accuracy.knobs.pixels import IMAGE_PROCESSORS, Pixels, pixels_of
 from scripts.lib.accuracy.knobs.top_k import TopK
-from scripts.lib.config.accuracy import EMBEDDED, AccuracyRun
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.accuracy_measurement import EMBEDDED
 from scripts.lib.schema.errors import InputError
 from scripts.lib.training.memory import is_out_of_memory
 

@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 
-from scripts.lib.config.accuracy import Metric
+from scripts.lib.config.accuracy_measurement import Metric
 
 Choices = Sequence[str] | None
 # What the VQA evaluation maps before it compares: numbers as words, articles away.

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 
 from scripts.lib.accuracy.comparison import Compared
-from scripts.lib.config.accuracy import KNOBS
+from scripts.lib.config.accuracy_measurement import KNOBS
 from scripts.lib.figures.style import COLORS, LINES, MARKERS, nothing_to_show, save, use_style
 from scripts.lib.results.accuracy import AccuracyResult, ImportanceResult
 

@@ -162,7 +162,30 @@ class AnyPixels(Pixels):
         return Encoded(inputs, crops, self._places(inputs), tiles * each, each)
 
 
-class InternVL(AnyPixels):
+class ImageProcessorOnly(AnyPixels):
+    """Families whose whole processor wants torchvision: the prompt is widened here."""
+
+    @property
+    def image_token(self) -> str:
+        """Text that stands for a place of an image."""
+        return self.tokenizer.convert_ids_to_tokens(self.config.image_token_id)
+
+    def apply(self, value: int) -> None:
+        """Cut images into at most `value` crops; `encode` follows it."""
+        self.value = value
+
+    def _widened(
+        self, question: str, places: int, begin: str = "", end: str = ""
+    ) -> dict[str, torch.Tensor]:
+        """Tokens of a question whose image has so many places."""
+        prompt = self.prompt(question, with_image=True)
+        if prompt.count(self.image_token) != 1:  # a template that leaves images out
+            prompt = f"{self.image_token}\n{question}"
+        image = begin + self.image_token * places + end
+        return self._tokenized(prompt.replace(self.image_token, image))
+
+
+class InternVL(ImageProcessorOnly):
     """InternVL: up to `max_patches` tiles in the layout nearest to the image, and the overview."""
 
     families = ("internvl",)
@@ -172,15 +195,6 @@ class InternVL(AnyPixels):
         self.own = getattr(processor, "max_patches", None)
         super().__init__(config, tokenizer, processor)
 
-    def apply(self, value: int) -> None:
-        """Cut images into at most `value` tiles."""
-        self.value = value
-
-    @property
-    def image_token(self) -> str:
-        """Text that stands for a place of an image."""
-        return self.tokenizer.convert_ids_to_tokens(self.config.image_token_id)
-
     def encode(self, image: Image | None, question: str) -> Encoded:
         """Encode a sample; a token of the prompt becomes one for each place of the image."""
         if image is None:
@@ -189,14 +203,11 @@ class InternVL(AnyPixels):
             [image], crop_to_patches=True, max_patches=self.value, return_tensors="pt"
         )
         pixels = found["pixel_values"]
-        places = self.image_token * (len(pixels) * self.config.image_seq_length)
+        places = len(pixels) * self.config.image_seq_length
         begin, end = (getattr(self.tokenizer, name, None) or ""
                       for name in ("start_image_token", "end_image_token"))  # fmt: skip
-        prompt = self.prompt(question, with_image=True)
-        if prompt.count(self.image_token) != 1:  # a template that leaves images out
-            prompt = f"{self.image_token}\n{question}"
-        prompt = prompt.replace(self.image_token, begin + places + end)
-        return self._measured(self._tokenized(prompt) | {"pixel_values": pixels})
+        inputs = self._widened(question, places, begin, end)
+        return self._measured(inputs | {"pixel_values": pixels})
 
 
 class Idefics3(AnyPixels):
@@ -268,7 +279,7 @@ class LlavaNext(AnyPixels):
         self.config.image_grid_pinpoints = canvases
 
 
-class QwenVL(AnyPixels):
+class QwenVL(ImageProcessorOnly):
     """Qwen-VL: images at their own size, up to a number of pixels; 256 tokens count as a crop."""
 
     families = ("qwen3_vl_moe", "qwen3_vl", "qwen2_5_vl", "qwen2_vl")
@@ -279,15 +290,6 @@ class QwenVL(AnyPixels):
         self.most = dict(processor.size)
         self.own = max(1, self.most["longest_edge"] // (TOKENS_PER_CROP * self.side**2))
         super().__init__(config, tokenizer, processor)
-
-    def apply(self, value: int) -> None:
-        """Shrink images to at most `value` times 256 tokens."""
-        self.value = value
-
-    @property
-    def image_token(self) -> str:
-        """Text that stands for a place of an image."""
-        return self.tokenizer.convert_ids_to_tokens(self.config.image_token_id)
 
     def encode(self, image: Image | None, question: str) -> Encoded:
         """Encode a sample; a token of the prompt becomes one for each place of the image."""
@@ -301,10 +303,7 @@ class QwenVL(AnyPixels):
         grid = found["image_grid_thw"]
         patches = int(grid.prod())
         places = patches // self.processor.merge_size**2
-        prompt = self.prompt(question, with_image=True)
-        if prompt.count(self.image_token) != 1:
-            prompt = f"{self.image_token}\n{question}"
-        inputs = self._tokenized(prompt.replace(self.image_token, self.image_token * places))
+        inputs = self._widened(question, places)
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.image_token_id).long()
         inputs |= {"pixel_values": found["pixel_values"], "image_grid_thw": grid}
         crops = max(1, math.ceil(places / TOKENS_PER_CROP))
