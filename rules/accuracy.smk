@@ -90,38 +90,17 @@ rule present_accuracy:
             category="Accuracy",
             labels={"result": "Table: points compared"},
         ),
-        report(
-            "results/figures/accuracy_knobs.svg",
-            caption="../report/accuracy_knobs.rst",
-            category="Accuracy",
-            labels={"result": "Figure: accuracy against each knob"},
-        ),
-        report(
-            "results/figures/accuracy_pareto.svg",
-            caption="../report/accuracy_pareto.rst",
-            category="Accuracy",
-            labels={"result": "Figure: accuracy against FLOPs and latency"},
-        ),
-        report(
-            "results/figures/accuracy_importance.svg",
-            caption="../report/accuracy_importance.rst",
-            category="Accuracy",
-            labels={"result": "Figure: importance of the blocks"},
-        ),
-        report(
-            "results/figures/accuracy_samples.svg",
-            caption="../report/accuracy_samples.rst",
-            category="Accuracy",
-            labels={"result": "Figure: images and answers"},
-        ),
-        report(
-            "results/figures/accuracy_training.svg",
-            caption="../report/accuracy_training.rst",
-            category="Accuracy",
-            labels={"result": "Figure: training of the embedded model"},
-        ),
+        [
+            report(
+                f"results/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Accuracy",
+                labels={"result": f"Figure: {title}"},
+            )
+            for name, title in accuracy_figures().items()
+        ],
         "results/tables/accuracy.md",
-        expand("results/figures/{name}.png", name=ACCURACY_FIGURES),
+        expand("results/figures/{name}.png", name=accuracy_figures()),
         expand("results/accuracy/{sweep}/accuracy_results.json", sweep=sweeps_of("accuracy")),
     log:
         "logs/present_accuracy.log",

@@ -24,7 +24,7 @@ from scripts.lib.workflow_progress import MEASURING
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
-PRESENTATION_VERSION = 2
+PRESENTATION_VERSION = 3
 
 TRAINING_TABLES = [
     "training",
@@ -47,13 +47,13 @@ DDP_FIGURES = [
     "ddp_wait",
     "ddp_lengths",
 ]
-ACCURACY_FIGURES = [
-    "accuracy_knobs",
-    "accuracy_pareto",
-    "accuracy_importance",
-    "accuracy_samples",
-    "accuracy_training",
-]
+ACCURACY_FIGURES = {
+    "accuracy_knobs": "accuracy against each knob",
+    "accuracy_pareto": "accuracy against FLOPs and latency",
+    "accuracy_importance": "importance of the blocks",
+    "accuracy_samples": "images and answers",
+    "accuracy_training": "training of the embedded model",
+}
 
 INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
 
@@ -303,6 +303,13 @@ def importances(wildcards):
     return [f"results/data/importance-{digest}/importance.json" for digest in runs_by("importance")]
 
 
+def accuracy_figures():
+    """Figures of this configuration's accuracy runs and what each shows."""
+    absent = {"accuracy_importance"} if not runs_by("importance") else set()
+    absent |= {"accuracy_training"} if not runs_by("vlm") else set()
+    return {name: title for name, title in ACCURACY_FIGURES.items() if name not in absent}
+
+
 def option(name, *values):
     """An option and its values where there are any, for the shell."""
     given = [value for value in values if value]
@@ -499,7 +506,7 @@ def figures_of_all():
     names = list(TRAINING_FIGURES) if "training" in kinds() else []
     names += DDP_FIGURES if "ddp" in kinds() else []
     names += INFERENCE_FIGURES if "inference" in kinds() else []
-    names += ACCURACY_FIGURES if "accuracy" in kinds() else []
+    names += accuracy_figures() if "accuracy" in kinds() else []
     names += ["batch_size"] if batch_sizes_of_all() else []
     return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
 

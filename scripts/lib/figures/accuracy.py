@@ -91,8 +91,6 @@ def pareto(drawn: Drawn) -> Figure:
 
 def importance(drawn: Drawn) -> Figure:
     """Accuracy that leaving out each block costs."""
-    if not drawn.importances:
-        return nothing_to_show("No run of this configuration selects blocks by importance.")
     shown = drawn.importances[:MAX_CURVES]
     figure, grid = plt.subplots(len(shown), 1, figsize=(6.4, 2.9 * len(shown) + 0.3), squeeze=False)
     for axes, found in zip(grid[:, 0], shown, strict=True):
@@ -142,8 +140,6 @@ def samples(drawn: Drawn) -> Figure:
 
 def training(drawn: Drawn) -> Figure:
     """Loss and held-out accuracy of the embedded model along its training."""
-    if not drawn.curves:
-        return nothing_to_show("This configuration has no embedded model.")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
     for number, rows in enumerate(drawn.curves[:MAX_CURVES]):
         steps, color = np.arange(len(rows)), COLORS[number]
@@ -177,10 +173,18 @@ FIGURES = {
 
 
 def draw(drawn: Drawn, folder: str | Path) -> list[str]:
-    """Write all figures into a folder; returns their paths."""
+    """Write the figures into a folder; returns their paths.
+
+    The importance of blocks and the training only where there is some.
+    """
     use_style()
+    absent = {"accuracy_importance"} if not drawn.importances else set()
+    absent |= {"accuracy_training"} if not drawn.curves else set()
     return [
-        path for name, figure in FIGURES.items() for path in save(figure(drawn), Path(folder, name))
+        path
+        for name, figure in FIGURES.items()
+        if name not in absent
+        for path in save(figure(drawn), Path(folder, name))
     ]
 
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scripts.lib.figures.style import COLORS, LINES, nothing_to_show, save, use_style
 from scripts.lib.results.ddp import DdpResult, SeedMetrics
@@ -160,6 +161,7 @@ def _curve(axes: Axes, mode: str, values: np.ndarray, middle: Callable[..., np.n
     points = [middle(values[:, start : start + window]) for start in starts]
     places = [min(start + (window - 1) / 2, values.shape[1] - 1) for start in starts]
     axes.plot(places, points, color=COLOR[mode], linestyle=LINE[mode], label=mode)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _panels(
