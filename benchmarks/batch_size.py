@@ -1,4 +1,4 @@
-"""Compare strategies for the largest batch on simulated memory, and time real probes.
+"""Compare strategies for the largest batch on simulated memory; batch_size_probes has real ones.
 
     python -m benchmarks.batch_size [--worlds 300] [--upper-limits 64 4096] [--models linear ...]
 
@@ -6,11 +6,6 @@ A world is a seeded function from batch size to peak bytes with a budget. For ea
 table has the mean probes and out-of-memory probes, the mean of found / true, and the shares of
 worlds in which the size found is exact, does not fit (unsafe), and is certified. `accelerate` and
 `lightning` are those packages' own functions, run on the same worlds where they are installed.
-
-    python -m benchmarks.batch_size --real [--budget-method rlimit] [--fresh-starts 4]
-
-finds the largest batch of a small Llama with generation at three contexts and three budgets with
-real probes on the CPU, and says what a further probe costs.
 """
 
 import argparse

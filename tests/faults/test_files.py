@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.workflows import CONFIG, Workflow
@@ -114,6 +115,31 @@ def test_a_stepped_clock_makes_nothing_stale(finished, days, recover):
     recover(finished, f"the clock is set by {-days} days; 4 runs are added")
     assert list(finished.summary["status"]).count("ok") == 9
     assert finished.planned() == {}
+
+
+def test_a_data_file_that_breaks_is_named_and_costs_what_was_to_be_measured(tmp_path, recover):
+    """Tokens that are whole when the sweep is planned, and cut off when the next one is."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.arange(4096) % 512)
+    whole = path.read_bytes()
+    sweep = CONFIG["sweeps"]["fixed"] | {"size": "pico", "data_path": "tokens.npy"}
+    workflow = Workflow(tmp_path, CONFIG | {"sweeps": {"fixed": sweep | {"mode": "forward"}}})
+    workflow.run()
+    first = workflow.summary
+    sweep["mode"] = ["forward", "training_step"]
+    workflow.config["sweeps"]["fixed"] = sweep
+    stamp = path.stat()
+    path.write_bytes(whole[: len(whole) // 2])
+    told = workflow.call()
+    assert told.returncode != 0
+    assert "sweeps.fixed.data_path: tokens.npy: is no whole .npy file" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert workflow.summary.equals(first)
+    path.write_bytes(whole)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert workflow.planned()["benchmark"] == 1
+    recover(workflow, "a data file is cut off", "nothing")
+    assert list(workflow.summary["status"]) == ["ok", "ok"]
 
 
 @contextmanager

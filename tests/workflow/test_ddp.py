@@ -114,7 +114,7 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     assert not re.search(r"System Message|\(WARNING/", report)
 
 
-def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path):
+def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path, note_fault):
     run = write_run(tmp_path, steps=40, checkpoint_steps=6, modes=["dynamic", "sorted"])
     whole = tmp_path / "whole"
     assert start(run, text, whole).wait(120) == 0
@@ -131,8 +131,11 @@ def test_a_killed_rank_ends_all_and_the_next_call_continues(text, tmp_path):
     assert not any(rank.is_running() for rank in ranks)
     told = read_result(cut / "ddp.json", DdpResult)
     assert (told.status, told.reason) == ("failed", "rank 1 was ended by signal 9")
+    began = time.monotonic()
     again = start(run, text, cut)
     assert "continuing at seed 0, step" in again.communicate(timeout=120)[1]
+    seconds = time.monotonic() - began
+    note_fault("SIGKILL of a rank", "steps since the last checkpoint", "1 train_ddp", seconds)
     for mode in ("dynamic", "sorted"):
         expected = steps_of(whole / "ddp" / mode / "seed0")
         assert steps_of(cut / "ddp" / mode / "seed0") == expected

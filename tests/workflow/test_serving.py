@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import time
 
 import pandas as pd
 import pytest
@@ -114,6 +115,44 @@ def test_a_concurrency_more_starts_once_and_measures_one_point(served):
     }
     assert served.planned() == {}
     assert served_processes() == []
+
+
+def test_a_killed_server_costs_its_point_and_no_other(served, recover):
+    before = results(served)
+    entry = served.config["sweeps"]["served"]["entries"]["embedded"]
+    sweep = {**SWEEP, "load": {"prompts_per_conc": 100}, "entries": {"embedded": entry}}
+    served.config["sweeps"]["killed"] = copy.deepcopy(sweep)
+    healthy = lambda: sum("healthy after" in log.read_text() for log in logs(served))  # noqa: E731
+    first = healthy()
+    process = served.start()
+    wait_until(lambda: healthy() > first)
+    time.sleep(0.7)  # it is at its requests, which take some seconds
+    for server in served_processes():
+        server.kill()
+    assert process.wait(timeout=120) == 0, (served.folder / "output").read_text()
+    rows = served.summary[served.summary["sweeps"] == "killed"]
+    assert list(rows["status"]) == ["failed", "ok"]
+    assert "the server ended" in rows["reason"].iloc[0]
+    assert served.planned() == {}
+    assert retry_failed.main(["--results-dir", str(served.folder / "results")]) == 0
+    recover(served, "SIGKILL of a server", "its point")
+    rows = served.summary[served.summary["sweeps"] == "killed"]
+    assert list(rows["status"]) == ["ok", "ok"]
+    kept = {run: result for run, result in results(served).items() if run in before}
+    unserved = {run for run, result in before.items() if result["status"] == "failed"}
+    assert all(kept[run] == before[run] for run in before.keys() - unserved)
+    assert served_processes() == []
+
+
+def logs(workflow):
+    return workflow.folder.glob("logs/benchmark/*.log")
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
 
 
 def test_a_deleted_point_is_measured_alone(served):
