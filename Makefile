@@ -35,7 +35,7 @@ status: $(VENV)/installed
 	@$(BIN)/python -m scripts.show_status --config '$(CONFIG)' > /dev/null
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(VENV)/installed-dev slurm-packages
 	$(BIN)/python -m pytest tests/slurm

@@ -11,6 +11,9 @@ from scripts.lib.config.runs import run_id
 from scripts.lib.config.training import TrainingRun
 from tests.workflows import ROOT, _finished, finished  # noqa: F401
 
+# Two processes of tests share two cores. Before torch is imported anywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # A model so small that only imports take time.
 SETTINGS = {
     "kind": "training",

@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,10 @@ CONFIG = {
 
 @dataclass
 class Workflow:
-    """A working directory and the configuration of its workflow."""
+    """A working directory and the configuration of its workflow.
+
+    One core each: threads of two tests at once that wait for one another take many times as long.
+    """
 
     folder: Path
     config: dict
@@ -62,7 +66,7 @@ class Workflow:
         path.write_text(yaml.safe_dump(self.config, sort_keys=False))
         return [
             str(Path(sys.executable).parent / "snakemake"), "-s", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--configfile", str(path), "--cores", "2", *arguments,
+            "--directory", str(self.folder), "--configfile", str(path), "--cores", "1", *arguments,
         ]  # fmt: skip
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess:
@@ -103,12 +107,16 @@ class Workflow:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory) -> Workflow:
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SWEEPMAKE_LOCKS", str(folder))
-        workflow = Workflow(folder, CONFIG)
-        workflow.run()
+def _finished(tmp_path_factory, worker_id) -> Workflow:
+    """The finished workflow that all processes of the tests share: the first of them runs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    workflow = Workflow(folder, CONFIG)
+    with FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patch:
+        if not (folder / "results/summary.csv").exists():
+            folder.mkdir(exist_ok=True)
+            patch.setenv("SWEEPMAKE_LOCKS", str(folder))
+            workflow.run()
     return workflow
 
 
