@@ -226,7 +226,7 @@ def _neighbour(
 ) -> Neighbour | None:
     """Neighbour to start from, rank 0's for all: the ranks must probe the same sizes."""
     neighbour = None
-    if _settings(run).strategy == "guided" and isinstance(run, TrainingRun):
+    if _settings(run).strategy == "guided":
         if arguments.neighbour:
             neighbour = read_neighbour(arguments.neighbour, run)
         elif arguments.neighbours:

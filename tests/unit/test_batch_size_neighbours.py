@@ -6,7 +6,10 @@ import pytest
 
 from scripts import find_batch_size
 from scripts.lib.batch_size.neighbours import line_of, nearest_neighbour, read_neighbour
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.runs import run_id
+from scripts.lib.provenance import collect_provenance, now
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.errors import InputError
@@ -76,6 +79,54 @@ def test_a_wrong_neighbour_by_hand_costs_probes_and_nothing_else(find, tmp_path)
     wrong.write_text(json.dumps(data))
     told = find("--neighbour", wrong, context_length=24, seed=1)
     assert (told.batch_size, told.certified) == (alone.batch_size, True)
+
+
+DDP = {"model": "pico", "size": {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2},
+       "max_local_batch": "auto", "vocab": 300}  # fmt: skip
+ACCURACY = {"model": "lab/vlm 2", "max_crops": 9, "batch_size": "auto"}
+
+
+def put(folder, run, slope_mib):
+    """The finished search of a run, with a line of memory."""
+    settings = run.model_dump()
+    result = BatchSizeResult(
+        measurement_version=1, run=run_id(settings), kind=run.kind, status="ok", settings=run,
+        batch_size=4, upper_limit=8, strategy="guided", budget_method="budget",
+        memory_model={"intercept_mib": 10, "slope_mib": slope_mib},
+        provenance=collect_provenance(now(), None, 0),
+    )  # fmt: skip
+    path = folder / result.run / "batch_size.json"
+    path.parent.mkdir()
+    path.write_text(result.model_dump_json())
+    return result.run
+
+
+def test_data_parallel_runs_of_another_length_are_neighbours(tmp_path):
+    run = lambda **changes: DdpRun.model_validate(DDP | changes)  # noqa: E731
+    put(tmp_path, run(max_length=512), 8)
+    near = put(tmp_path, run(max_length=64), 1)
+    put(tmp_path, run(max_length=100, precision="bf16"), 3)
+    found = nearest_neighbour(tmp_path, run(max_length=96, seeds=[7]), "budget")
+    assert (found.run, found.line.slope_mib) == (near, pytest.approx(1.5))
+    assert nearest_neighbour(tmp_path, run(max_length=96, vocab=301), "budget") is None
+
+
+def test_accuracy_runs_with_another_knob_are_neighbours(tmp_path):
+    run = lambda **changes: AccuracyRun.model_validate(ACCURACY | changes)  # noqa: E731
+    reference = put(tmp_path, run(), 5)
+    shallow = put(tmp_path, run(num_active_blocks=2), 3)
+    put(tmp_path, run(precision="bf16"), 2)
+    found = nearest_neighbour(tmp_path, run(max_crops=4), "budget")
+    assert (found.run, found.line.slope_mib) == (reference, pytest.approx(2.5))
+    found = nearest_neighbour(tmp_path, run(max_crops=4, num_active_blocks=2), "budget")
+    assert found.run == shallow
+    # How many crops an image has is not known here.
+    found = nearest_neighbour(tmp_path, run(max_crops=None), "budget")
+    assert (found.run, found.line.slope_mib) == (reference, 5)
+    told = run(model="lab/vlm")
+    assert nearest_neighbour(tmp_path, told, "budget") is None
+    with pytest.raises(InputError, match="is of a run of kind accuracy, not training"):
+        read_neighbour(tmp_path / reference / "batch_size.json", training_run(**AUTO))
 
 
 def test_a_neighbour_without_a_line_is_refused(find, tmp_path):

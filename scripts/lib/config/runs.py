@@ -153,6 +153,11 @@ def read_run(text: str, path: str | Path) -> tuple[str, BaseModel]:
         ) from None
 
 
+def file_name(text: str) -> str:
+    """Write a text as a part of a file's name: neither a path, nor an option, nor hidden."""
+    return re.sub(r"[^\w.-]", "_", text, flags=re.ASCII).lstrip("-.")
+
+
 def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
     run = Run(run_id(settings), settings["kind"], json.dumps(settings))
     known = runs.setdefault(run.id, run)
@@ -179,8 +184,7 @@ def _given(sweep: BaseModel) -> str:
 def _slug(settings: Mapping[str, Any]) -> str:
     named = RUN_MODELS[settings["kind"]].slug
     parts = (_slug_part(before, _setting(settings, key)) for key, before in named.items())
-    slug = re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)), flags=re.ASCII)
-    return slug.lstrip("-.")[:_MAX_SLUG]  # neither an option nor a hidden file
+    return file_name("-".join(filter(None, parts)))[:_MAX_SLUG]
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Any:
