@@ -5,9 +5,7 @@ names, and ends with results/summary.csv, results/tables and results/figures.
 """
 
 import gc
-import shlex
 import sys
-from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -40,6 +38,8 @@ except InputError as error:
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
+include: "rules/targets.smk"
 
 
 report: "report/workflow.rst"

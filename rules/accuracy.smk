@@ -95,9 +95,9 @@ rule present_accuracy:
                 f"results/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category="Accuracy",
-                labels={"result": f"Figure: {title}"},
+                labels={"result": label},
             )
-            for name, title in accuracy_figures().items()
+            for name, label in accuracy_figures().items()
         ],
         "results/tables/accuracy.md",
         expand("results/figures/{name}.png", name=accuracy_figures()),

@@ -1,9 +1,9 @@
-"""Input functions and the look-up of runs; no rules."""
+"""Look-up of runs, and what rules take of them; no rules."""
 
 import json
-import math
-import re
+import shlex
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 from scripts.lib.config import RUN_PATTERN
@@ -17,45 +17,12 @@ from scripts.lib.config.accuracy_shared import (
 from scripts.lib.config.ddp import text_digest
 from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
 from scripts.lib.config.runs import server_id
-from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.results import batch_size as batch_size_result
 from scripts.lib.results.files import write_text
-from scripts.lib.workflow_progress import MEASURING
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
 PRESENTATION_VERSION = 3
-
-TRAINING_TABLES = [
-    "training",
-    "training_by_size",
-    "training_by_context_length",
-    "training_pivot",
-]
-TRAINING_FIGURES = [
-    "training_time",
-    "training_throughput",
-    "training_memory",
-    "training_utilisation",
-    "training_breakdown",
-]
-DDP_FIGURES = [
-    "ddp_step_time",
-    "ddp_imbalance",
-    "ddp_padding",
-    "ddp_loss",
-    "ddp_wait",
-    "ddp_lengths",
-]
-ACCURACY_FIGURES = {
-    "accuracy_knobs": "accuracy against each knob",
-    "accuracy_pareto": "accuracy against FLOPs and latency",
-    "accuracy_importance": "importance of the blocks",
-    "accuracy_samples": "images and answers",
-    "accuracy_training": "training of the embedded model",
-}
-
-INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
 
 
 localrules:
@@ -164,69 +131,6 @@ def batch_size_of(wildcards):
     return []
 
 
-def gpu_of(wildcards):
-    """GPUs of a measuring job; `auto` asks for them where a job finds as many."""
-    device, count = device_of(settings_of(wildcards))
-    if device == "auto":
-        return count if gpus_of_a_job() >= count else 0
-    return count if device == "cuda" else 0
-
-
-def device_of(settings):
-    """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
-    if settings["kind"] != "inference":
-        return settings.get("device"), settings.get("ranks", 1)
-    server = settings["server"]
-    if "base_url" in server or "launch" not in server:
-        return "cpu", 1
-    count = settings["tp"]
-    if workflow.local_exec and count > 1:
-        # A server that needs more than this machine has is not started, and its row says so.
-        return "auto", count
-    only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
-    return "cuda" if only_cuda else server["device"], count
-
-
-def has_gpu():
-    """Whether a job would find a GPU."""
-    return gpus_of_a_job() > 0
-
-
-@cache
-def gpus_of_a_job():
-    """GPUs that a job finds, here or on the cluster; asked only where a run leaves it open."""
-    if workflow.local_exec:
-        return len(visible_gpus())
-    return math.inf if site("gpu_partition") else 0
-
-
-def default_resource(name):
-    """What the profile or the command line gives as a default resource; None without."""
-    found = (workflow.resource_settings.default_resources or {}).get(name)
-    return found and found.raw
-
-
-def site(name):
-    """What the profile says of its cluster."""
-    return default_resource(f"site_{name}")
-
-
-def by_device(resource, of_gpus):
-    """A resource of jobs with GPUs as the profile says of its cluster, its default for others."""
-    return lambda wildcards: (site(of_gpus) if gpu_of(wildcards) else default_resource(resource))
-
-
-# What Slurm is asked for besides `gpu`, time and memory; nothing on a workstation. Packed jobs take
-# their turns at the one `gpu_slot`: side by side on a device they would disturb one another.
-PLACEMENT = {
-    "nodes": 1,
-    "gpu_slot": 1,
-    "slurm_partition": by_device("slurm_partition", "gpu_partition"),
-    "gpu_model": by_device("gpu_model", "gpu_model"),
-    "constraint": by_device("constraint", "gpu_constraint"),
-}
-
-
 @cache
 def runs_by_text():
     """The first data-parallel run of each text."""
@@ -303,13 +207,6 @@ def importances(wildcards):
     return [f"results/data/importance-{digest}/importance.json" for digest in runs_by("importance")]
 
 
-def accuracy_figures():
-    """Figures of this configuration's accuracy runs and what each shows."""
-    absent = {"accuracy_importance"} if not runs_by("importance") else set()
-    absent |= {"accuracy_training"} if not runs_by("vlm") else set()
-    return {name: title for name, title in ACCURACY_FIGURES.items() if name not in absent}
-
-
 def option(name, *values):
     """An option and its values where there are any, for the shell."""
     given = [value for value in values if value]
@@ -361,27 +258,6 @@ def accuracy_batch_files(wildcards):
 
 def accuracy_batch_counts(wildcards):
     return batch_counts_of("accuracy")
-
-
-def refuse_missing_gpus(workflow):
-    """Raise InputError where runs insist on CUDA and this machine, which would run them, has none."""
-    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name in MEASURING)
-    needed = {
-        job.wildcards.run for job in jobs if settings_of(job.wildcards).get("device") == "cuda"
-    }
-    if needed and workflow.local_exec and not has_gpu():
-        raise InputError(
-            f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "
-            "here; allowed: auto, cpu"
-        )
-
-
-def threads_of(wildcards):
-    """All cores for a measurement on the CPU, so that nothing runs beside it."""
-    gpus = gpu_of(wildcards)
-    if workflow.local_exec:
-        return 1 if gpus else workflow.cores
-    return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)
 
 
 def batch_json(wildcards):
@@ -452,82 +328,9 @@ def batch_counts_with_search(wildcards):
     return [f"{sweep}:{len(batches_of(sweep))}" for sweep in sweeps_with_search()]
 
 
-def tables_of_batches(wildcards):
-    return [
-        f"results/batches/{sweep}/{batch}.csv"
-        for sweep in SWEEPS.sweeps
-        for batch in SWEEPS.selected_batches(sweep)
-    ]
-
-
-def targets(wildcards):
-    """Everything, or the batches that the call is restricted to.
-
-    The results themselves are among the targets, so that a deleted one is made again.
-    """
-    if SWEEPS.selected is not None:
-        return tables_of_batches(wildcards)
-    results = [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
-    return [*results, "results/summary.csv", *tables_of_all(), *figures_of_all()]
-
-
 def batch_counts(wildcards):
     """Sweeps and their numbers of batches, short enough for a command line."""
     return [f"{sweep}:{len(batches_of(sweep))}" for sweep in SWEEPS.sweeps]
-
-
-def kinds():
-    return {run.kind for run in SWEEPS.runs.values()}
-
-
-def compares_modes():
-    """Whether the configuration has training runs both with and without a backward pass."""
-    modes = {
-        settings_of_run(run.id)["mode"] == "forward"
-        for run in SWEEPS.runs.values()
-        if run.kind == "training"
-    }
-    return len(modes) == 2
-
-
-def tables_of_all():
-    names = ["overview"]
-    if "training" in kinds():
-        names += TRAINING_TABLES
-        names += ["training_modes"] if compares_modes() else []
-    names += ["ddp"] if "ddp" in kinds() else []
-    names += ["inference"] if "inference" in kinds() else []
-    names += ["accuracy"] if "accuracy" in kinds() else []
-    names += ["batch_size"] if batch_sizes_of_all() else []
-    return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
-
-
-def figures_of_all():
-    names = list(TRAINING_FIGURES) if "training" in kinds() else []
-    names += DDP_FIGURES if "ddp" in kinds() else []
-    names += INFERENCE_FIGURES if "inference" in kinds() else []
-    names += accuracy_figures() if "accuracy" in kinds() else []
-    names += ["batch_size"] if batch_sizes_of_all() else []
-    return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
-
-
-def overview_of_results():
-    """What was measured on what, for the report's front page; empty before the first summary."""
-    try:
-        rows = json.loads(Path("results/overview.json").read_text())
-    except (OSError, ValueError):
-        return []
-    sweeps = CONFIG.sweeps
-    return [
-        row | {"description": plain_text(sweeps[row["sweep"]].description)}
-        for row in rows
-        if row["sweep"] in sweeps
-    ]
-
-
-def plain_text(text):
-    """Text that reStructuredText shows as it is."""
-    return re.sub(r"([\\*_`|<>:])", r"\\\1", " ".join(text.split()))
 
 
 def program_environment():

@@ -1,0 +1,91 @@
+"""Devices, threads and places of measuring jobs; no rules."""
+
+import math
+from functools import cache
+
+from scripts.lib.devices.slots import visible_gpus
+from scripts.lib.workflow_progress import MEASURING
+
+
+def gpu_of(wildcards):
+    """GPUs of a measuring job; `auto` asks for them where a job finds as many."""
+    device, count = device_of(settings_of(wildcards))
+    if device == "auto":
+        return count if gpus_of_a_job() >= count else 0
+    return count if device == "cuda" else 0
+
+
+def device_of(settings):
+    """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
+    if settings["kind"] != "inference":
+        return settings.get("device"), settings.get("ranks", 1)
+    server = settings["server"]
+    if "base_url" in server or "launch" not in server:
+        return "cpu", 1
+    count = settings["tp"]
+    if workflow.local_exec and count > 1:
+        # A server that needs more than this machine has is not started, and its row says so.
+        return "auto", count
+    only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
+    return "cuda" if only_cuda else server["device"], count
+
+
+def has_gpu():
+    """Whether a job would find a GPU."""
+    return gpus_of_a_job() > 0
+
+
+@cache
+def gpus_of_a_job():
+    """GPUs that a job finds, here or on the cluster; asked only where a run leaves it open."""
+    if workflow.local_exec:
+        return len(visible_gpus())
+    return math.inf if site("gpu_partition") else 0
+
+
+def default_resource(name):
+    """What the profile or the command line gives as a default resource; None without."""
+    found = (workflow.resource_settings.default_resources or {}).get(name)
+    return found and found.raw
+
+
+def site(name):
+    """What the profile says of its cluster."""
+    return default_resource(f"site_{name}")
+
+
+def by_device(resource, of_gpus):
+    """A resource of jobs with GPUs as the profile says of its cluster, its default for others."""
+    return lambda wildcards: (site(of_gpus) if gpu_of(wildcards) else default_resource(resource))
+
+
+# What Slurm is asked for besides `gpu`, time and memory; nothing on a workstation. Packed jobs take
+# their turns at the one `gpu_slot`: side by side on a device they would disturb one another.
+PLACEMENT = {
+    "nodes": 1,
+    "gpu_slot": 1,
+    "slurm_partition": by_device("slurm_partition", "gpu_partition"),
+    "gpu_model": by_device("gpu_model", "gpu_model"),
+    "constraint": by_device("constraint", "gpu_constraint"),
+}
+
+
+def refuse_missing_gpus(workflow):
+    """Raise InputError where runs insist on CUDA and this machine, which would run them, has none."""
+    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name in MEASURING)
+    needed = {
+        job.wildcards.run for job in jobs if settings_of(job.wildcards).get("device") == "cuda"
+    }
+    if needed and workflow.local_exec and not has_gpu():
+        raise InputError(
+            f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "
+            "here; allowed: auto, cpu"
+        )
+
+
+def threads_of(wildcards):
+    """All cores for a measurement on the CPU, so that nothing runs beside it."""
+    gpus = gpu_of(wildcards)
+    if workflow.local_exec:
+        return 1 if gpus else workflow.cores
+    return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)
