@@ -105,5 +105,5 @@ def test_a_folder_named_scripts_hides_nothing(tmp_path):
 def test_the_shipped_configurations_plan(tmp_path):
     for path in [ROOT / "config/config.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]:
         text = path.read_text().replace("config/examples/", f"{ROOT}/config/examples/")
-        workflow = Workflow(tmp_path, yaml.safe_load(text))
-        assert sum(workflow.planned().get(rule, 0) for rule in MEASURING) > 0
+        planned = Workflow(tmp_path, yaml.safe_load(text)).planned()
+        assert planned.keys() & MEASURING

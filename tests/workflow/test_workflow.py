@@ -65,13 +65,13 @@ def test_a_changed_size_runs_its_chain_and_the_aggregation(finished):
 
 def test_a_grown_grid_runs_the_new_runs_only(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.folder.glob("results/runs/*/*.json")}
-    finished.config["sweeps"]["fixed"]["context_length"] = [8, 16]
+    finished.config["sweeps"]["fixed"]["mode"].insert(0, "forward_backward")
     finished.config["sweeps"] = dict(reversed(finished.config["sweeps"].items()))
     planned = finished.planned()
-    assert planned["benchmark"] == planned["write_run"] == 4
+    assert planned["benchmark"] == planned["write_run"] == 2
     assert "find_batch_size" not in planned
     finished.run()
-    assert len(finished.summary) == 10
+    assert len(finished.summary) == 8
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert finished.planned() == {}
 
