@@ -63,7 +63,8 @@ def main() -> None:
             raise SystemExit(result.reason)
         told = f"{mode:8} {found.step_time_mean_ms:8.1f}"
         if found.gain:
-            interval = f"{found.gain_ci_low:.2f}-{found.gain_ci_high:.2f}"
+            few = found.gain_ci_low is None
+            interval = "few pairs" if few else f"{found.gain_ci_low:.2f}-{found.gain_ci_high:.2f}"
             told += (
                 f" {found.gain:6.2f} {interval:>14} {found.cpu_gain:9.2f} {found.padded_gain:7.2f}"
             )

@@ -14,7 +14,7 @@ from scripts.lib.config.accuracy_shared import (
     vlm_digest,
     vlm_settings,
 )
-from scripts.lib.config.ddp import text_digest
+from scripts.lib.config.ddp import text_digest, text_inputs
 from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
 from scripts.lib.config.runs import server_id
 from scripts.lib.results import batch_size as batch_size_result
@@ -153,8 +153,7 @@ def first_run_of_text(wildcards):
 
 def text_files_of(wildcards):
     """The user's files of a text; one that changes is read anew."""
-    dataset = settings_of_run(run_of_text(wildcards))["dataset"]
-    return [*(dataset["data_files"] or []), *(dataset["eval_files"] or [])]
+    return text_inputs(settings_of_run(run_of_text(wildcards)))
 
 
 @cache

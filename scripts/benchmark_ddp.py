@@ -19,7 +19,7 @@ from typing import Any
 from scripts.lib.config import load_run
 from scripts.lib.config.ddp import DdpRun, without_room
 from scripts.lib.ddp.launch import Failure, launch
-from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.devices.slots import claim
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
 from scripts.lib.results.batch_size import BatchSizeResult
@@ -53,10 +53,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     if failure is None and (reason := without_room(run, largest)):
         failure = Failure("oom", reason)
     if failure is None:
-        kind = run.device
-        if kind == "auto" and len(visible_gpus()) < run.ranks:
-            kind = "cpu"
-        with claim(kind, run.ranks) as held:
+        with claim(run.device, run.ranks) as held:
             metrics, device, failure = _measure(run, arguments, largest, held)
     result = DdpResult(
         measurement_version=MEASUREMENT_VERSION,
@@ -76,13 +73,15 @@ def _measure(
 ) -> tuple[DdpMetrics | None, Any, Failure | None]:
     from scripts.lib.ddp.cache import open_text
 
-    open_text(Path(arguments.text).parent)
+    text = open_text(Path(arguments.text).parent)
     folder = Path(arguments.run_dir or Path(arguments.output).parent / "ddp").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--run", arguments.run, "--text", str(Path(arguments.text).parent)]
     options += ["--output_dir", str(folder), "--device", held]
     if largest is not None:
-        options += ["--max_tokens", str(largest * run.max_length)]
+        # What was probed is as long as the longest of the text; a number is of `max_length`.
+        length = text.longest(run.max_length) if run.max_local_batch == "auto" else run.max_length
+        options += ["--max_tokens", str(largest * length)]
     failure = launch(options, run.ranks, lambda rank: folder / FAILURE.format(rank))
     if failure and failure.status == "input":
         raise InputError(failure.reason)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from scripts.lib.batch_size.child import Description, Task
@@ -40,7 +41,7 @@ from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.ddp.cache import open_text
 from scripts.lib.devices.record import HOST_SHARE
-from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.devices.slots import claim, resolve_device
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
 from scripts.lib.results.batch_size import (
@@ -53,7 +54,7 @@ from scripts.lib.results.batch_size import (
 )
 from scripts.lib.results.files import write_text
 from scripts.lib.schema.errors import InputError
-from scripts.lib.tokens import check_tokens
+from scripts.lib.tokens import check_tokens, write_embedded_tokens
 from scripts.lib.units import MIB
 
 log = logging.getLogger(__name__)
@@ -66,9 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument(
         "--tokens",
-        required=True,
-        help="token ids (.npy); of a ddp run meta.json of its text, of an accuracy run "
-        "training.json of the embedded model, or an empty text",
+        help="token ids (.npy), the run's or embedded ones unless given; of a ddp run meta.json "
+        "of its text, of an accuracy run training.json of the embedded model",
     )
     parser.add_argument("--output", required=True, help="result file to write")
     parser.add_argument(
@@ -90,24 +90,36 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     started_at = now()
     if run.batch_size != "auto" or not _settings(run).auto_adjust_batch_size:
         return _write(run_id, run, started_at, arguments.output, _fixed(run))
-    _check_data(run, arguments.tokens)
-    with joined_ranks() as ranks:
+    if arguments.neighbour and _settings(run).strategy != "guided":
+        raise InputError(f"--neighbour: needs strategy guided, not {_settings(run).strategy}")
+    with _data(run, arguments.tokens) as tokens, joined_ranks() as ranks:
         with _device(run) as kind:
-            found = _search(Task(run, arguments.tokens, kind), ranks, arguments)
+            found = _search(Task(run, tokens, kind), ranks, arguments)
         if ranks.rank == 0:
             return _write(run_id, run, started_at, arguments.output, found)
     return {"run": run_id, "rank": ranks.rank, "batch_size": found["batch_size"]}
 
 
-def _check_data(run: Run, path: str) -> None:
-    """Raise InputError unless the run can be fed from `path`."""
-    if isinstance(run, DdpRun):
-        open_text(Path(path).parent)
-    elif isinstance(run, AccuracyRun):
-        if run.model == EMBEDDED and not path:
+@contextmanager
+def _data(run: Run, path: str | None) -> Iterator[str]:
+    """Yield what the run is fed from: `path`, or else its own or the embedded tokens.
+
+    Raises InputError unless it can be.
+    """
+    with TemporaryDirectory() as folder:
+        if isinstance(run, TrainingRun):
+            path = path or run.data_path
+            if not path:
+                path = f"{folder}/tokens.npy"
+                write_embedded_tokens(path, run.vocab)
+            check_tokens(path, run.vocab, run.context_length)
+        elif isinstance(run, DdpRun):
+            if not path:
+                raise InputError("--tokens: must be the meta.json that scripts.prepare_text writes")
+            open_text(Path(path).parent)
+        elif run.model == EMBEDDED and not path:
             raise InputError("--tokens: must be the training.json of the embedded model")
-    else:
-        check_tokens(path, run.vocab, run.context_length)
+        yield path or ""
 
 
 def _overridden(run: Run, arguments: argparse.Namespace) -> Run:
@@ -140,12 +152,17 @@ def _fixed(run: Run) -> dict[str, Any]:
 
 @contextmanager
 def _device(run: Run) -> Iterator[str]:
-    """Hold the device of this rank; ranks on the CPU of one host share it by its first one."""
-    if int(os.environ.get("LOCAL_RANK", "0")) and (run.device == "cpu" or not visible_gpus()):
+    """Hold the device of this rank, of the kind that all ranks of the run find.
+
+    Ranks on the CPU of one host share it by its first one.
+    """
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    kind = resolve_device(run.device, max(started, getattr(run, "ranks", 1)))
+    if kind == "cpu" and int(os.environ.get("LOCAL_RANK", "0")):
         yield "cpu"
     else:
-        with claim(run.device) as kind:
-            yield kind
+        with claim(kind) as held:
+            yield held
 
 
 def _search(task: Task, ranks: Ranks, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -207,6 +224,9 @@ def _circumstances(
         worst_case["max_new_tokens"] = settings.max_new_tokens
     else:
         worst_case |= {"mode": run.mode, "steps": 2}
+    if isinstance(run, DdpRun):
+        longest = open_text(Path(task.tokens).parent).longest(run.max_length)
+        worst_case |= {"context_length": longest, "models": len(run.modes)}
     return {
         "device": description.device,
         "lower_limit": settings.lower_limit,
@@ -309,9 +329,21 @@ def _timings(server: ProbeServer, search: Search, ranks: Ranks) -> dict[int, flo
     timings = {}
     for size in knee_sizes(search.found):
         if size >= search.lower_limit:
-            timings[size] = min(ranks.gather(server.throughput(size)))
+            rates = ranks.gather(_rate(server, size))
+            if None in rates:  # what the search found stands all the same
+                return {}
+            timings[size] = min(rates)
             log.info("Batch size %d: %.1f samples/s", size, timings[size])
     return timings
+
+
+def _rate(server: ProbeServer, batch_size: int) -> float | None:
+    """Samples per second, or None, with a line that says why, where that cannot be timed."""
+    try:
+        return server.throughput(batch_size)
+    except RuntimeError as error:
+        log.warning("no knee: batch size %d cannot be timed: %s", batch_size, error)
+        return None
 
 
 def _probes(search: Search, seconds: list[float]) -> list[Probe]:

@@ -21,7 +21,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from scripts.lib.config import load_run
-from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, DdpRun, text_digest, without_room
+from scripts.lib.config.ddp import (
+    EMBEDDED,
+    FILE_FORMATS,
+    DdpRun,
+    text_digest,
+    text_inputs,
+    without_room,
+)
 from scripts.lib.config.loading import SIZES
 from scripts.lib.ddp.directories import differences, read_directory
 from scripts.lib.ddp.files import missing_names
@@ -68,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", metavar="DIR", help="run directory to continue")
     parser.add_argument("--output_dir", default="outputs", help="folder of run directories")
     parser.add_argument("--text", metavar="DIR", help="folder of the tokenised text")
+    parser.add_argument("--batch_size", help="batch_size.json, for max_local_batch: auto")
     parser.add_argument("--max_tokens", type=int, help="padded tokens that a rank can hold")
     parser.add_argument("--trust_remote_code", action="store_true", default=None)
     parser.add_argument("--no_figures", action="store_true", help="draw no figures at the end")
@@ -110,7 +118,10 @@ def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
             told = _train(arguments, run, folder, device, max_tokens)
         except Exception as error:
             if is_lost(error):
-                error = RankLost(f"rank {rank}: another rank is gone; its own output says why")
+                told = " ".join(str(error).split())[:200]
+                error = RankLost(
+                    f"rank {rank}: another rank is gone; its own output says why ({told})"
+                )
             if not _by_hand(arguments):
                 _leave_word(folder, rank, error)
             if isinstance(error, ScheduleError):
@@ -141,6 +152,7 @@ def _train(
     job = Job(
         run, text, device, folder,
         lambda mode, seed: folder if flat else folder / mode / f"seed{seed}", max_tokens,
+        resumed=arguments.resume is not None,
     )  # fmt: skip
     if arguments.check_gradients:
         return {"run_dir": str(folder), "gradient_error": _check_gradients(job)}
@@ -241,6 +253,8 @@ def _resumable(arguments: argparse.Namespace) -> dict[str, Any]:
 def _max_tokens(arguments: argparse.Namespace, run: DdpRun) -> int | None:
     """Padded tokens that a rank may hold, where anything limits them."""
     limit = arguments.max_tokens
+    if limit is None and run.max_local_batch == "auto" and not arguments.resume:
+        limit = _probed_tokens(arguments, run)
     if limit is not None and limit < 1:
         raise InputError(f"max_tokens: must be 1 or more, got {limit}")
     if arguments.resume:
@@ -257,6 +271,22 @@ def _max_tokens(arguments: argparse.Namespace, run: DdpRun) -> int | None:
         key = "max_local_batch" if arguments.max_tokens is None else "max_tokens"
         raise InputError(f"{key}: {reason}")
     return limit
+
+
+def _probed_tokens(arguments: argparse.Namespace, run: DdpRun) -> int:
+    """Padded tokens that `batch_size.json` says a rank can hold."""
+    from scripts.lib.results.batch_size import BatchSizeResult
+    from scripts.lib.results.reading import read_result
+
+    if arguments.batch_size is None:
+        raise InputError(
+            "max_local_batch: auto needs --batch_size FILE, which scripts.find_batch_size writes; "
+            "or give a number"
+        )
+    found = read_result(arguments.batch_size, BatchSizeResult)
+    if found.status != "ok":
+        raise InputError(f"--batch_size: {arguments.batch_size}: {found.status}: {found.reason}")
+    return found.batch_size * found.worst_case.get("context_length", run.max_length)
 
 
 def _dataset(arguments: argparse.Namespace, below: dict[str, Any]) -> dict[str, Any]:
@@ -324,7 +354,7 @@ def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
 
 def _stamp(run: DdpRun) -> str:
     """Changes with the files of the text, so that an older cache is not taken for theirs."""
-    files = [*(run.dataset.data_files or ()), *(run.dataset.eval_files or ())]
+    files = text_inputs(run.model_dump())
     with suppress(OSError):
         latest = max((Path(file).stat().st_mtime_ns for file in files), default=None)
         return f"-{latest:x}" if latest else ""

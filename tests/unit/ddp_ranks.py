@@ -139,6 +139,19 @@ def evaluation(device, run: DdpRun, text_folder: Path) -> dict[str, float]:
     return Learner(run, text, device, run.seed).evaluate(text.evaluation)
 
 
+def capped_evaluation(device, run: DdpRun, text_folder: Path, max_tokens: int) -> tuple:
+    """An evaluation within a limit, and the most padded tokens that were in the model at once."""
+    text, most = open_text(text_folder), 0
+    learner = Learner(run, text, device, run.seed)
+
+    def look(module, arguments, named):
+        nonlocal most
+        most = max(most, named["input_ids"].numel())
+
+    learner.model.register_forward_pre_hook(look, with_kwargs=True)
+    return learner.evaluate(text.evaluation, max_tokens), most
+
+
 def late_step(device, run: DdpRun, text_folder: Path, late_s: float) -> tuple[float, float]:
     """`compute_ms` and `wait_ms` of rank 1 in a step to which rank 0 comes late."""
     text = open_text(text_folder)

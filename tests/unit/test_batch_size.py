@@ -94,6 +94,33 @@ def test_repeats_knee_and_margin_are_recorded(write_run, tokens, tmp_path):
     assert found.recommended_batch_size == 1 or peaks[found.recommended_batch_size] <= 1.0
 
 
+def test_a_knee_that_cannot_be_timed_leaves_what_was_found(
+    write_run, tokens, tmp_path, monkeypatch
+):
+    def fail(server, batch_size):
+        raise RuntimeError("throughput failed: no result within 600 s")
+
+    monkeypatch.setattr(find_batch_size.ProbeServer, "throughput", fail)
+    found = find(
+        write_run(**auto(batch_size_search={"upper_limit": 2, "knee": True})), tokens, tmp_path
+    )
+    assert (found.status, found.batch_size, found.certified) == ("ok", 2, True)
+    assert (found.knee_batch_size, found.timings) == (None, [])
+
+
+def test_without_a_token_file_the_embedded_tokens_are_taken(write_run, tokens, tmp_path):
+    run, output = write_run(**auto(batch_size_search={"upper_limit": 2})), tmp_path / "found.json"
+    assert find_batch_size.main(["--run", str(run), "--output", str(output)]) == 0
+    assert read_result(output, BatchSizeResult).probes[-1].batch_size == 2
+
+
+def test_a_neighbour_is_for_the_guided_search(write_run, tmp_path, capsys):
+    run, file = write_run(**auto(batch_size_search={"strategy": "gallop"})), tmp_path / "x.json"
+    arguments = ["--run", run, "--output", file, "--neighbour", file]
+    assert find_batch_size.main([str(argument) for argument in arguments]) == 2
+    assert "--neighbour: needs strategy guided, not gallop" in capsys.readouterr().err
+
+
 def test_a_budget_method_of_another_device_is_unsupported(write_run, tokens, tmp_path):
     search = {"budget_method": "cuda"}
     found = find(write_run(**auto(batch_size_search=search)), tokens, tmp_path)

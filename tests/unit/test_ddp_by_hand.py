@@ -1,10 +1,16 @@
 """`train_ddp` by hand refuses what it cannot do in one line, and leaves nothing behind."""
 
+import json
+
 import pytest
 import yaml
 from ddp_ranks import ddp_run
 
 from scripts import train_ddp
+from scripts.lib.config.runs import run_id
+from scripts.lib.ddp.processes import is_lost
+from scripts.lib.provenance import collect_provenance, now
+from scripts.lib.results.batch_size import BatchSizeResult
 
 STARTED = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 STATIC = ["--mode", "static"]
@@ -36,11 +42,25 @@ def refusal(capsys, *arguments) -> str:
          "--max_local_batch: mode static puts 16 samples on each rank, but memory is for 1"),
         ([*STATIC, "--tokenizer", "./no.txt"], "--tokenizer: ./no.txt: no such file"),
         ([*STATIC, "--model", "./nowhere"], "--model: ./nowhere: no such folder"),
+        ([*STATIC, "--run", "{auto}"], "--max_local_batch: auto needs --batch_size FILE"),
+        ([*STATIC, "--run", "{auto}", "--batch_size", "{none}"], "--batch_size: {none}: oom: too"),
         ([*STATIC, "--init_method", "foo://"], "--init_method: must begin with env://"),
     ],
 )  # fmt: skip
-def test_the_option_is_named(arguments, message, started, tmp_path, capsys):
-    assert refusal(capsys, *arguments).startswith(message)
+def test_the_option_is_named(arguments, message, started, tmp_path, tmp_path_factory, capsys):
+    files = {"auto": tmp_path_factory.mktemp("runs") / "run.json"}
+    files["none"] = files["auto"].with_name("batch_size.json")
+    run = ddp_run(max_local_batch="auto", modes=["static"])
+    settings = run.model_dump()
+    files["auto"].write_text(json.dumps({"run": run_id(settings), "settings": settings}))
+    found = BatchSizeResult(
+        measurement_version=1, run=run_id(settings), kind="ddp", status="oom", reason="too large",
+        settings=run, batch_size=None, upper_limit=8, strategy="guided",
+        provenance=collect_provenance(now(), None, 0),
+    )  # fmt: skip
+    files["none"].write_text(found.model_dump_json())
+    arguments = [str(argument).format(**files) for argument in arguments]
+    assert refusal(capsys, *arguments).startswith(message.format(**files))
     assert not list(tmp_path.iterdir())
 
 
@@ -74,6 +94,18 @@ def test_a_run_is_resumed_with_its_own_settings(
 ):
     folder = directory(tmp_path, **settings)
     assert refusal(capsys, "--resume", folder, *arguments).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711", True),
+        ("NCCL error: remote process exited or there was a network error", True),
+        ("NCCL error: unhandled system error: no space left in /dev/shm", False),
+    ],
+)
+def test_a_rank_that_is_gone_is_told_from_a_fault_of_ones_own(text, lost):
+    assert is_lost(RuntimeError(text)) is lost
 
 
 def test_a_finished_run_is_not_resumed(started, tmp_path, capsys):

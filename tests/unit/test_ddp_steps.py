@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ddp_ranks import (
+    capped_evaluation,
     damaged,
     ddp_run,
     evaluation,
@@ -50,6 +51,14 @@ def test_evaluation_is_the_same_on_any_number_of_ranks(task, text_folder, tmp_pa
     run = ddp_run(task=task)
     alone, together = (on_ranks(evaluation, ranks, tmp_path, run, text_folder) for ranks in (1, 3))
     assert together == pytest.approx(alone, rel=1e-6)
+
+
+def test_an_evaluation_keeps_to_the_room_of_a_rank(text_folder, tmp_path):
+    run = ddp_run(task="causal_lm")
+    whole = on_ranks(evaluation, 1, tmp_path, run, text_folder)
+    told, most = on_ranks(capped_evaluation, 1, tmp_path, run, text_folder, 100)
+    assert 48 <= most <= 100
+    assert told == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -1,6 +1,8 @@
 """Texts are read in every form, and what is wrong with them is said in one line."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +154,22 @@ def test_sst2_has_the_lengths_that_are_known_of_it(tmp_path):
     assert (len(text.train), len(text.evaluation)) == (67_349, 872)
     assert lengths.mean() == pytest.approx(13.3, abs=0.05)
     assert [int(np.percentile(lengths, q)) for q in (50, 90, 99, 100)] == [10, 27, 44, 66]
+
+
+TRAINED = """
+import hashlib, json
+from scripts.lib.ddp.docstrings import docstrings
+from scripts.lib.ddp.tokenizer import train_tokenizer
+texts = docstrings()[0][:2000]
+print(hashlib.sha256(json.dumps(train_tokenizer(texts, 2000).encode(texts)).encode()).hexdigest())
+"""
+
+
+def test_the_same_text_has_the_same_tokens_in_every_process():
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", TRAINED], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(3)
+    }
+    assert len(told) == 1

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.devices import slots
+from scripts.lib.devices.slots import claim, resolve_device, visible_gpus
 from scripts.lib.schema.errors import InputError
 
 FORK = multiprocessing.get_context("spawn")
@@ -55,6 +56,16 @@ def test_jobs_with_several_devices_do_not_deadlock(monkeypatch):
     spans = run_jobs([("cuda", 2, 0.2)] * 4, monkeypatch, "0,1,2")
     assert all(len(set(span["names"])) == 2 for span in spans)
     assert all(not set(a["names"]) & set(b["names"]) for a, b in overlapping(spans))
+
+
+def test_ranks_take_gpus_only_where_there_is_one_each(monkeypatch):
+    monkeypatch.setattr(slots, "_has_driver", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert [resolve_device("auto", count) for count in (1, 2, 3)] == ["cuda", "cuda", "cpu"]
+    with claim("auto", 3) as kind:
+        assert kind == "cpu"
+    with pytest.raises(InputError, match="device: cuda needs 3 GPU"):
+        resolve_device("cuda", 3)
 
 
 def test_cpu_measurements_run_one_at_a_time(monkeypatch):

@@ -303,6 +303,13 @@ def without_room(run: DdpRun, largest: int | None) -> str:
     )
 
 
+def text_inputs(settings: dict[str, Any]) -> list[str]:
+    """Files of this machine that a run's text is read from; one that changes makes it anew."""
+    dataset, tokenizer = settings["dataset"], settings["tokenizer"]
+    files = [*(dataset["data_files"] or []), *(dataset["eval_files"] or [])]
+    return [*files, tokenizer] if tokenizer and tokenizer.endswith((".txt", ".json")) else files
+
+
 def text_digest(settings: dict[str, Any]) -> str:
     """8 hex digits of what decides the tokens of a run's text; runs that share it share the file.
 

@@ -4,6 +4,7 @@ A folder holds `train-ids.npy`, `train-offsets.npy`, `train-labels.npy`, the sam
 `meta.json`, which is written last and without which the rest counts as nothing.
 """
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 META = "meta.json"
+DIGESTED_TOKENS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,18 @@ class TokenisedText:
     vocab_size: int
     pad_id: int
     num_labels: int
+
+    def longest(self, max_length: int) -> int:
+        """Tokens of the longest sample, cut off at `max_length`."""
+        return int(self.train.lengths(max_length).max())
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of what training rests on: lengths, labels, and up to so many tokens."""
+        told = hashlib.sha256(f"{self.vocab_size} {self.pad_id} {self.num_labels}".encode())
+        for part in (self.train.offsets, self.train.labels, self.train.ids[:DIGESTED_TOKENS]):
+            told.update(np.ascontiguousarray(part))
+        return told.hexdigest()[:8]
 
 
 def write_text_cache(run: DdpRun, folder: str | Path) -> dict[str, int]:

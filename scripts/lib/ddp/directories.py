@@ -65,6 +65,7 @@ def metrics_of(folders: Sequence[str | Path]) -> "DdpResult":
     that makes them no comparison.
     """
     from scripts.lib.ddp.outcome import collect_metrics
+    from scripts.lib.ddp.records import read_text_summary
     from scripts.lib.results.ddp import DdpResult
 
     found: dict[str, tuple[str | Path, Directory]] = {}
@@ -80,6 +81,8 @@ def metrics_of(folders: Sequence[str | Path]) -> "DdpResult":
         for key, own, its in differences(directory.settings, other.settings):
             if key not in _FREE:
                 raise InputError(f"{folder}: {key} is {its}, but {own} in {first}")
+        if read_text_summary(Path(folder)) != read_text_summary(Path(first)):
+            raise InputError(f"{folder}: its text is another one than that of {first}")
     run = DdpRun.model_validate(
         directory.settings | {"modes": list(found), "seeds": [directory.seed]}
     )

@@ -5,12 +5,14 @@ modes train side by side, each with its own model of the same first weights, and
 few steps; the order of the turns is drawn anew each time.
 """
 
+import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,9 @@ from scripts.lib.ddp.step import (
 )
 from scripts.lib.ddp.streams import Stream
 from scripts.lib.progress import progress
+from scripts.lib.results.ddp import MEASUREMENT_VERSION
 from scripts.lib.results.files import write_text
+from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 # Groups that `fitted` is measured on: shares of the rank's samples, and quantiles of the lengths.
@@ -63,6 +67,7 @@ class Job:
     """A run on this rank: its text, its device, and where it writes.
 
     `folder_of` gives the run directory of a mode and seed, `folder` is where the checkpoint is.
+    `resumed`: it is to be continued from there, and not begun anew.
     """
 
     run: DdpRun
@@ -71,11 +76,18 @@ class Job:
     folder: Path
     folder_of: Callable[[str, int], Path]
     max_tokens: int | None = None
+    resumed: bool = False
     cost: Cost = field(init=False)
 
     def __post_init__(self) -> None:
         """Balance by the run's cost; `fitted` is measured by `train`."""
         self.cost = Cost(self.run.cost_type)
+
+    @cached_property
+    def identity(self) -> str:
+        """What the steps rest on: settings, text, room, and what a measurement means."""
+        told = (self.run.model_dump_json(), self.text.digest, self.max_tokens, MEASUREMENT_VERSION)
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 @dataclass
@@ -112,6 +124,7 @@ def train(job: Job) -> None:
             if not state or number >= state["seed"]:
                 own = state if state and number == state["seed"] else None
                 _train_seed(job, number, seed, own, advance)
+                state = None  # a copy of all weights
     dist.barrier()
     if dist.get_rank() == 0:
         checkpoint.remove(job.folder)
@@ -123,6 +136,8 @@ def _train_seed(
     run, begin = job.run, state["step"] if state else 0
     modes = [_mode(job, name, seed, state) for name in run.modes]
     saved = begin
+    if state:
+        _warm_up(job, modes)
     for start in range(begin, run.steps, run.block_steps):
         end = min(start + run.block_steps, run.steps)
         for turn in np.random.default_rng([seed, start]).permutation(len(modes)):
@@ -138,14 +153,31 @@ def _train_seed(
             if dist.get_rank() == 0:
                 own = {m.name: m.learner.state() | {"stream": m.stream.state()} for m in modes}
                 at = {"seed": number, "step": end, "coefficients": list(job.cost.coefficients)}
-                checkpoint.save(job.folder, run, at | {"modes": own})
+                checkpoint.save(job.folder, job.identity, at | {"modes": own})
     for mode in modes:
-        found = mode.learner.evaluate(job.text.evaluation)
+        found = mode.learner.evaluate(job.text.evaluation, job.max_tokens)
         if not math.isfinite(found["eval_loss"]):
             raise Diverged(f"loss of the evaluation is not finite after the steps of {mode.name}")
         dist.barrier()
         if dist.get_rank() == 0:
             _finish(job, mode.name, seed, found)
+
+
+def _warm_up(job: Job, modes: list[Mode]) -> None:
+    """Go through steps that change nothing: the first ones of a process are slow.
+
+    The warm-up of a run that is continued lies in the records of the process before.
+    """
+    run = job.run
+    rows = np.arange(min(run.global_batch // run.ranks, len(job.text.train)))
+    lengths = job.text.train.lengths(run.max_length)
+    if job.max_tokens:
+        rows = rows[: max(1, job.max_tokens // int(lengths[rows].max()))]
+    total = run.ranks * count_targets(run, lengths[rows])
+    for mode in modes:
+        for _ in range(run.warmup_steps):
+            mode.learner.gradients(job.text.train, rows, total)
+            mode.learner.optimizer.zero_grad(set_to_none=True)
 
 
 def one_step(job: Job, mode: Mode, seed: int) -> None:
@@ -246,15 +278,19 @@ def _stream(job: Job, name: str, seed: int) -> Stream:
 
 
 def _checkpoint(job: Job) -> dict[str, Any] | None:
-    """Return the checkpoint, or None where any rank cannot continue from it."""
-    state = checkpoint.load(job.folder, job.run, job.device)
+    """Return the checkpoint, or None where any rank cannot continue from it.
+
+    Raises InputError where the job is to be continued and that cannot be.
+    """
+    state = checkpoint.load(job.folder, job.identity)
     usable = torch.tensor([float(state is not None and _has_records(job, state))])
     if all_sum(usable) == dist.get_world_size():
         return state
     if (job.folder / checkpoint.NAME).exists():
-        _say(
-            "the checkpoint is damaged, of other settings, or ahead of its records: beginning anew"
-        )
+        what = "the checkpoint is damaged, of another text or settings, or ahead of its records"
+        if job.resumed:
+            raise InputError(f"resume: {job.folder}: {what}")
+        _say(f"{what}: beginning anew")
     return None
 
 

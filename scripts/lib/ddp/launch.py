@@ -28,6 +28,10 @@ class Failure:
     reason: str
 
 
+class RankKilled(OSError):
+    """A rank was ended from outside: a fault of the machine, and no outcome of the run."""
+
+
 def launch(
     arguments: Sequence[str],
     ranks: int,
@@ -38,7 +42,8 @@ def launch(
     """Run `python -m MODULE ARGUMENTS` on `ranks` ranks; None when all went well.
 
     The ranks `meet` at a file, so no port is taken, and end with this process however it ends.
-    `word_of` is where a failing rank writes why (see `leave_word`).
+    `word_of` is where a failing rank writes why (see `leave_word`). Raises RankKilled where one
+    was ended by a signal.
     """
     for rank in range(ranks):
         word_of(rank).unlink(missing_ok=True)
@@ -109,6 +114,6 @@ def _failure(codes: list[int | None], word_of: Callable[[int], Path]) -> Failure
         return Failure(first["status"], where + first["reason"])
     for rank, code in enumerate(codes):
         if code is not None and code < 0:
-            return Failure("failed", f"rank {rank} was ended by signal {-code}")
+            raise RankKilled(f"rank {rank} was ended by signal {-code}")
     rank = next(rank for rank, code in enumerate(codes) if code)
     return Failure("failed", f"rank {rank} ended with exit code {codes[rank]}")

@@ -19,9 +19,9 @@ from scripts.lib.schema.errors import InputError
 class Record:
     """One step of one rank. Times are in milliseconds; the schedule is inside the step time.
 
-    `data_ms` is what is left of the step time: putting the batch together. `cost` is the largest of
-    all ranks by the run's cost type, `cost_bound` what no schedule of the samples can beat. `loss`
-    is the mean over this rank's `targets`.
+    `compute_ms` begins with putting the batch together. `cost` is the largest of all ranks by the
+    run's cost type, `cost_bound` what no schedule of the samples can beat. `loss` is the mean over
+    this rank's `targets`.
     """
 
     step: int

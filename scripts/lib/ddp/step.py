@@ -30,6 +30,7 @@ _BUFFER_OPTION = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel).parameters
 )
+EVALUATED_AT_ONCE = 64
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -149,17 +150,26 @@ class Learner:
         return cross_entropy(logits, labels, reduction="sum", ignore_index=-100), parts
 
     @torch.no_grad()
-    def evaluate(self, samples: Samples) -> dict[str, float]:
-        """Mean loss and accuracy over all samples, each on exactly one rank."""
+    def evaluate(self, samples: Samples, max_tokens: int | None = None) -> dict[str, float]:
+        """Mean loss and accuracy over all samples, each on exactly one rank.
+
+        Not more at once than a rank trains on, or than `max_tokens` padded tokens.
+        """
         self.model.eval()
         sums = torch.zeros(3, dtype=torch.float64)
         rows = np.arange(dist.get_rank(), len(samples), dist.get_world_size())
         # Samples of like length together: the sums do not depend on it, the time does.
-        rows = rows[np.argsort(samples.lengths(self.run.max_length)[rows], kind="stable")]
-        for piece in np.array_split(rows, -(-len(rows) // 64)) if len(rows) else ():
+        lengths = samples.lengths(self.run.max_length)
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        most = max(1, self.run.global_batch // self.run.ranks)
+        if max_tokens and len(rows):
+            most = max(1, max_tokens // int(lengths[rows].max()))
+        most = min(most, EVALUATED_AT_ONCE)
+        for piece in np.array_split(rows, -(-len(rows) // most)) if len(rows) else ():
             logits, labels, _ = self._forward(self.model, samples, piece)
             counted = labels != -100
-            loss = cross_entropy(logits.double(), labels, reduction="sum", ignore_index=-100)
+            losses = cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+            loss = losses.double().sum()
             right = (logits.argmax(-1) == labels)[counted].sum()
             sums += torch.tensor([float(loss), float(right), float(counted.sum())])
         self.model.train()

@@ -46,23 +46,31 @@ def visible_gpus() -> list[str]:
     return listed.stdout.split() if listed.returncode == 0 else []
 
 
-@contextmanager
-def claim(device: str, count: int = 1) -> Iterator[str]:
-    """Hold `count` GPUs, or the CPU, for the time of the block and yield `cuda` or `cpu`.
+def resolve_device(device: str, count: int = 1) -> str:
+    """Return `cuda` or `cpu` for `count` processes of a run that asks for `device`.
 
-    `device` is `auto`, `cpu` or `cuda`; `auto` takes the CPU where no driver is, whatever devices
-    the environment promises. For GPUs `CUDA_VISIBLE_DEVICES` names the held ones, so
-    enter the block before torch is imported. Raises InputError when `cuda` is asked for and fewer
-    than `count` GPUs are there.
+    `auto` takes the CPU where there are fewer GPUs than `count`, or no driver, whatever devices the
+    environment promises. Raises InputError when `cuda` is asked for and fewer are there.
     """
     gpus = visible_gpus() if device == "cuda" or (device == "auto" and _has_driver()) else []
     if device == "cuda" and len(gpus) < count:
         raise InputError(f"device: cuda needs {count} GPU(s), but this process sees {len(gpus)}")
+    return "cuda" if len(gpus) >= count else "cpu"
+
+
+@contextmanager
+def claim(device: str, count: int = 1) -> Iterator[str]:
+    """Hold `count` GPUs, or the CPU, for the time of the block and yield `cuda` or `cpu`.
+
+    For GPUs `CUDA_VISIBLE_DEVICES` names the held ones, so enter the block before torch is
+    imported. `device` and what is raised: see `resolve_device`.
+    """
     with ExitStack() as held:
-        if not gpus:
+        if resolve_device(device, count) == "cpu":
             _lock(["cpu"], 1, held)
             yield "cpu"
             return
+        gpus = visible_gpus()
         names = _lock(gpus, count, held)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
         try:

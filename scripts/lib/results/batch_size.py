@@ -11,7 +11,7 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when the number that the search returns changes its meaning.
-MEASUREMENT_VERSION = 2
+MEASUREMENT_VERSION = 3
 
 
 class Probe(StrictModel):

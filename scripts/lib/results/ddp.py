@@ -9,7 +9,7 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a time, a cost or a share changes its meaning: all runs are measured again.
-MEASUREMENT_VERSION = 2
+MEASUREMENT_VERSION = 3
 
 
 class SeedMetrics(StrictModel):
