@@ -14,7 +14,7 @@ from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.config.loading import with_places
 from scripts.lib.inputs import check_inputs
-from scripts.lib.slurm_polling import guard_polling
+from scripts.lib.slurm_guard import guard_executor
 from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
 from scripts.lib.workflow_progress import start_progress
 
@@ -57,7 +57,7 @@ onstart:
         try:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
-            guard_polling()
+            guard_executor()
             write_wanted(workflow)
         except InputError as error:
             sys.exit(str(error))

@@ -21,8 +21,8 @@ SNAKEFILE = (
     f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from scripts.lib.slurm_polling import guard_polling
-guard_polling()
+from scripts.lib.slurm_guard import guard_executor
+guard_executor()
 
 """
     + """

@@ -171,6 +171,19 @@ def test_an_outage_of_the_controller_costs_nothing(cluster, workflow, recovers):
     recovers(process, flow, "the controller is away for 30 s", ["COMPLETED"])
 
 
+def test_submission_waits_for_the_controller(cluster, workflow, recovers):
+    flow = workflow(gpu={"mode": "forward"})
+    cluster.controller("stop")
+    try:
+        process = flow.start()
+        output = flow.folder / "output"
+        told = lambda: "the Slurm controller does not answer" in output.read_text()  # noqa: E731
+        wait_until(told, 60, "nothing was submitted, and nothing said")
+    finally:
+        cluster.controller("start")
+    recovers(process, flow, "the controller is away when a job is submitted", ["COMPLETED"])
+
+
 def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluster, workflow):
     flow = workflow(always=LONG, soon={"mode": "forward"})
     process = flow.start()

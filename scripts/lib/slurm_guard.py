@@ -1,15 +1,18 @@
 """Keep a workflow alive through an outage of the Slurm controller.
 
-Two defects of snakemake-executor-plugin-slurm are worked around, found in 2.8.0: a round in which
-every status query fails drops all active jobs, after which the workflow waits for ever; and the
-time between rounds grows to 180 s without an option to limit it. Versions that were not looked at
-are left as they are, with a line that says so.
+Three defects of snakemake-executor-plugin-slurm are worked around, found in 2.8.0: a round in which
+every status query fails drops all active jobs, after which the workflow waits for ever; the time
+between rounds grows to 180 s without an option to limit it; and a submission that no controller
+answers counts as a failed job, so that an outage uses up all attempts. Versions that were not
+looked at are left as they are, with a line that says so.
 """
 
 import functools
 import logging
 import os
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from importlib import metadata
 from typing import Any
@@ -21,10 +24,11 @@ log = logging.getLogger("snakemake.logging")
 PLUGIN = "snakemake-executor-plugin-slurm"
 LOOKED_AT = ("2.8.",)
 LONGEST_WAIT_SECONDS = 20.0
+PING_SECONDS = 5.0
 
 
-def guard_polling() -> None:
-    """Wrap the plugin's check of active jobs, where the plugin is loaded and its version known.
+def guard_executor() -> None:
+    """Wrap the plugin's submission and its check of jobs, where it is loaded and its version known.
 
     `SWEEPMAKE_SLURM_POLL_SECONDS` sets the longest time between two rounds, 20 s without it.
     Raises InputError when it is no positive number.
@@ -60,6 +64,36 @@ def guard_polling() -> None:
         )
 
     plugin.Executor.check_active_jobs = check_active_jobs
+    submit = plugin.Executor.run_job
+
+    @functools.wraps(submit)
+    def run_job(executor: Any, job: Any) -> None:
+        _wait_for_controller()
+        submit(executor, job)
+
+    plugin.Executor.run_job = run_job
+
+
+def _wait_for_controller() -> None:
+    """Return when a controller answers; at once where that cannot be asked."""
+    waited = False
+    while not _controller_answers():
+        if not waited:
+            log.warning("the Slurm controller does not answer: waiting for it to submit jobs")
+        waited = True
+        time.sleep(PING_SECONDS)
+
+
+def _controller_answers() -> bool:
+    try:
+        told = subprocess.run(
+            ["scontrol", "ping"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    except OSError:
+        return True
+    return " is UP" in told.stdout
 
 
 class _Settled:
