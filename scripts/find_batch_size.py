@@ -269,6 +269,8 @@ def _verdict(
         recommended = choose(search, allowed, line)
     if search.failure:
         failed = search.failure
+        if failed.outcome.outcome == "unsupported":  # at no size, so none is named
+            return {"status": "unsupported", "reason": failed.outcome.reason, "batch_size": None}
         reason = f"batch size {failed.batch_size}: {failed.outcome.reason}"
         return {"status": "failed", "reason": reason, "batch_size": None}
     if search.found is None:

@@ -248,6 +248,30 @@ def test_a_knob_out_of_range_is_a_row(changes, reason, checkpoint, tmp_path):
     assert (result.status, result.reason) == ("unsupported", reason)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"top_k": 5}, "top_k: 5 is out of range; the model has 4 experts"),
+        ({"dataset": "text"}, "max_crops: the samples have no images"),
+    ],
+)
+def test_a_knob_that_cannot_be_turned_is_no_failure_of_the_search(
+    changes, reason, checkpoint, tmp_path
+):
+    if changes.get("dataset"):
+        changes = {"dataset": write_rows(tmp_path, broken=False) | {"image_column": None}}
+    changes = changes | {"batch_size": "auto", "batch_size_search": {"upper_limit": 4}}
+    found = tmp_path / "batch_size.json"
+    arguments = ["--tokens", checkpoint / "training.json", "--output", found]
+    run = write_run(tmp_path, **changes)
+    assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
+    searched = read_result(found, BatchSizeResult)
+    assert (searched.status, searched.reason) == ("unsupported", reason)
+    assert [probe.outcome for probe in searched.probes] == ["unsupported"]
+    result = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
+    assert (result.status, result.reason) == ("unsupported", reason)
+
+
 def test_what_is_no_checkpoint_is_one_line(tmp_path, capfd):
     folder = tmp_path / "model"
     folder.mkdir()
