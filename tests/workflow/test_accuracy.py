@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -225,6 +226,46 @@ def test_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
     told = process.stderr.read()
     assert "dataset.image_column: row 11: no image can be read" in told
     assert "Traceback" not in told
+
+
+# Rank 1 fails at its third batch; rank 0 has minutes to do.
+TORCHRUN_SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from scripts import accuracy
+from scripts.lib.accuracy.evaluation import Evaluator
+
+answer, calls = Evaluator._answer, []
+
+def broken(self, batch):
+    calls.append(batch)
+    if os.environ["RANK"] == "1" and len(calls) == 3:
+        Path({mark!r}).touch()
+        raise RuntimeError("boom")
+    time.sleep(0.5)
+    return answer(self, batch)
+
+Evaluator._answer = broken
+sys.exit(accuracy.main({options!r}))
+"""
+
+
+def test_under_torchrun_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
+    many = {"num_samples": 800, "batch_size": 1}
+    mark, script = tmp_path / "failed", tmp_path / "ranks.py"
+    given = options(tmp_path, checkpoint, **many)
+    script.write_text(TORCHRUN_SCRIPT.format(mark=str(mark), options=given))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+               str(script)]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert time.time() - mark.stat().st_mtime < 10
+    assert done.stderr.count("rank 1: RuntimeError: boom") == 1
+    result = read_result(tmp_path / "accuracy.json", AccuracyResult)
+    assert (result.status, result.reason) == ("failed", "rank 1: RuntimeError: boom")
 
 
 def test_local_files_are_answered_and_small_images_are_told(checkpoint, tmp_path):
