@@ -124,16 +124,34 @@ def _sample(run: AccuracyRun, row: dict[str, Any], number: int) -> Sample:
     choices = row[data.choices_column] if data.choices_column else None
     question = data.prompt.replace("{question}", str(row[data.question_column]))
     if choices:
-        listed = "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
-        question = f"{question}\n{listed}\nAnswer with the letter of the right choice."
+        lines = "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+        question = f"{question}\n{lines}\nAnswer with the letter of the right choice."
     found = row[data.answer_column]
-    answers = [_text(answer) for answer in (found if isinstance(found, list) else [found])]
+    listed = found if isinstance(found, list) else [found]
+    if choices and run.metric == "multiple_choice":
+        listed = [_chosen(answer, choices, number) for answer in listed]
+    answers = [_text(answer) for answer in listed]
     if not answers or any(not answer for answer in answers):
         raise InputError(f"dataset.answer_column: row {number} has no answer, but {found!r}")
     image = None
     if data.image_column:
         image = _image(row[data.image_column], data, number)
     return Sample(number, question, answers, image, choices and list(map(str, choices)))
+
+
+def _chosen(answer: Any, choices: list[Any], number: int) -> Any:
+    """Return the text of the choice where an answer is a place; choices may be numbers themselves.
+
+    Raises InputError for a place outside of them.
+    """
+    if not isinstance(answer, int) or isinstance(answer, bool):
+        return answer
+    if not 0 <= answer < len(choices):
+        raise InputError(
+            f"dataset.answer_column: row {number}: {answer} is none of the places 0 to "
+            f"{len(choices) - 1} of its choices"
+        )
+    return choices[answer]
 
 
 def _text(answer: Any) -> str:

@@ -9,7 +9,7 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a score, a count or a time changes its meaning: all runs are measured again.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
 
 class SampleResult(StrictModel):
