@@ -195,13 +195,23 @@ def _prepare(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> tupl
 
     point = _point(run, arguments, size)
     identity, samples = identity_of(run, point.checkpoint), read_samples(run)
-    settings = run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
-    open_lines(point.folder, json.dumps([settings, identity, point.ranking], sort_keys=True))
+    open_lines(point.folder, _fingerprint(point, samples, identity))
     done = done_ids(read_lines(point.folder))
     if done:
         log.info("continuing: %d of %d samples are done", len(done), len(samples))
     write_text(point.folder / TODO, json.dumps(share_of(samples.ids, done, 0, 1)))
     return point, samples, identity
+
+
+def _fingerprint(point: Any, samples: Any, identity: str) -> str:
+    """Text that changes with all that decides answers and scores: then old ones are dropped."""
+    from scripts.lib.accuracy.files import digests_of
+
+    settings = point.run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
+    files = point.run.dataset.data_files
+    data = digests_of(files) if files else samples.fingerprint
+    told = [MEASUREMENT_VERSION, settings, identity, data, point.ranking]
+    return json.dumps(told, sort_keys=True)
 
 
 def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:

@@ -167,6 +167,27 @@ def test_killed_in_the_middle_and_resumed_with_other_ranks(checkpoint, tmp_path)
     assert len(again.metrics.batches) == 240
 
 
+def killed_after(folder, checkpoint, lines, **changes):
+    """Start a call and kill it once it has written some batches."""
+    process = start(folder, checkpoint, **changes)
+    wait_for(lambda: len(read_lines(folder / "accuracy")) >= lines)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+
+
+def test_answers_to_data_that_has_changed_since_are_not_kept(checkpoint, tmp_path):
+    many = {"dataset": write_rows(tmp_path, broken=False, count=400), "num_samples": 400,
+            "batch_size": 1}  # fmt: skip
+    rows = tmp_path / "rows.csv"
+    killed_after(tmp_path, checkpoint, 20, **many)
+    answered = read_lines(tmp_path / "accuracy")
+    assert answered[0]["samples"][0]["id"] == 0
+    rows.write_text(rows.read_text().replace("0 0 0 0", "9 9 9 9", 1))
+    result = measured(tmp_path, checkpoint, **many)
+    assert len(result.metrics.samples) == 400
+    assert [s.answers for s in result.metrics.samples[:2]] == [["9 9 9 9"], ["0 0 0 0"]]
+
+
 def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_path):
     search = {"upper_limit": 64}
     changes = {"batch_size": "auto", "memory_budget_mib": 5, "batch_size_search": search}
@@ -195,16 +216,16 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     assert nothing.status == "oom"
 
 
-def write_rows(folder, broken):
+def write_rows(folder, broken, count=12):
     """Images in files, one of them broken, and the data set that names them."""
-    for number in range(12):
+    for number in range(count):
         Image.new("RGB", (16, 16)).save(folder / f"{number}.png")
     if broken:
         (folder / "11.png").write_text("no image")
     with (folder / "rows.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "question", "answer"])
-        rows.writerows([f"{number}.png", "read two by two", "0 0 0 0"] for number in range(12))
+        rows.writerows([f"{number}.png", "read two by two", "0 0 0 0"] for number in range(count))
     return {"path": "csv", "data_files": [str(folder / "rows.csv")], "image_column": "image",
             "dataset_dir": str(folder / "cache")}  # fmt: skip
 

@@ -34,10 +34,14 @@ class Sample:
 
 @dataclass
 class Samples:
-    """Samples that are made or read when they are asked for, by their place."""
+    """Samples that are made or read when they are asked for, by their place.
+
+    `fingerprint` is what `datasets` calls the contents; embedded data has none and never changes.
+    """
 
     ids: list[int]
     _read: Any = field(repr=False)
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -60,6 +64,7 @@ def read_samples(run: AccuracyRun, count: int | None = None, held_out: bool = Fa
         seed = run.seed + (1 << 32) * held_out
         return Samples(list(range(count)), lambda number: _puzzle(number, seed, grid))
     rows = _load(run.dataset, run.trust_remote_code)
+    fingerprint = str(getattr(rows, "_fingerprint", ""))
     _check_columns(run, list(rows.column_names))
     order = np.random.default_rng(run.seed).permutation(len(rows))
     if held_out:
@@ -67,7 +72,7 @@ def read_samples(run: AccuracyRun, count: int | None = None, held_out: bool = Fa
     chosen = sorted(int(number) for number in order[:count])
     if len(chosen) < count:
         log.info("the data has only %d rows, fewer than the %d asked for", len(chosen), count)
-    return Samples(chosen, lambda number: _sample(run, rows[number], number))
+    return Samples(chosen, lambda number: _sample(run, rows[number], number), fingerprint)
 
 
 def _puzzle(number: int, seed: int, max_grid: int) -> Sample:
