@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from scripts import accuracy, find_batch_size
+from scripts import accuracy, find_batch_size, measure_importance
 from scripts.lib.accuracy.embedded import train
 from scripts.lib.accuracy.shards import read_lines
 from scripts.lib.config.accuracy import AccuracyRun
@@ -332,6 +332,19 @@ def test_a_knob_that_cannot_be_turned_is_no_failure_of_the_search(
     assert [probe.outcome for probe in searched.probes] == ["unsupported"]
     result = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
     assert (result.status, result.reason) == ("unsupported", reason)
+
+
+def test_importance_that_cannot_be_measured_is_one_line(checkpoint, tmp_path, capfd):
+    data = write_rows(tmp_path, broken=False) | {"image_column": None}
+    ranked = {"block_selection": "importance", "importance": {"num_samples": 4, "max_crops": 9}}
+    run, output = write_run(tmp_path, dataset=data, **ranked), tmp_path / "importance.json"
+    given = {"run": run, "checkpoint": checkpoint, "output": output}
+    capfd.readouterr()
+    assert measure_importance.main([f"--{name}={value}" for name, value in given.items()]) == 2
+    told = capfd.readouterr().err
+    assert told.strip().splitlines()[-1] == "max_crops: the samples have no images"
+    assert "Traceback" not in told
+    assert not output.exists()
 
 
 def test_what_is_no_checkpoint_is_one_line(tmp_path, capfd):
