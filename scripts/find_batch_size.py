@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.batch_size.child import Description, Task
+from scripts.lib.batch_size.child import LOOKED_AT, Description, Task
 from scripts.lib.batch_size.choices import (
     knee,
     knee_sizes,
@@ -203,6 +203,7 @@ def _circumstances(
     }
     if isinstance(run, AccuracyRun):
         worst_case = {"workload": "generate", "max_new_tokens": run.max_new_tokens}
+        worst_case["longest_prompt_of"] = min(LOOKED_AT, run.num_samples)
     elif settings.workload == "generate":
         worst_case["max_new_tokens"] = settings.max_new_tokens
     else:

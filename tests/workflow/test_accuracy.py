@@ -197,6 +197,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
     largest = read_result(found, BatchSizeResult)
     assert largest.certified
+    assert largest.worst_case["longest_prompt_of"] == 40
     assert 4 < largest.batch_size < 64
     at_budget = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
     assert (at_budget.metrics.batch_size, at_budget.metrics.ooms) == (largest.batch_size, [])

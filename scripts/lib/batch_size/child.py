@@ -16,6 +16,8 @@ from scripts.lib.devices.record import DeviceRecord, device_record
 # Timed repetitions of the workload: at least so many, and for at least so long.
 MIN_REPETITIONS = 3
 MIN_SECONDS = 0.5
+# Samples of an accuracy run among which the longest prompt is looked for, at most.
+LOOKED_AT = 128
 
 
 @dataclass(frozen=True)
