@@ -6,7 +6,9 @@
 where blocks are chosen by importance. Finished batches are kept in `--lines` until the result is
 written, so that a call that was ended continues, with any number of ranks. The run's `ranks` are
 started here; under torchrun its ranks share the samples instead. A knob that the model lacks, or a
-sample that memory has no room for, is a row with its status and reason, not an error.
+sample that memory has no room for, is a row with its status and reason, not an error. Under
+torchrun a rank that fails or runs out of memory writes that row and ends with an error, at which
+torchrun ends the others.
 """
 
 import argparse
@@ -40,6 +42,10 @@ from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 FAILURE = "failure-rank{}.json"
+
+
+class RankFailed(OSError):
+    """This rank failed under torchrun; the text is the reason, which the program shows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +118,9 @@ def _under_torchrun(
         ranks.gather("prepared")
         point = prepared[0] if prepared else _point(run, arguments, size)
         failure = _guarded(point, ranks.rank, ranks.size, held)
+        if failure and failure.status != "unsupported":
+            _end_all(run_id, run, arguments, failure, started_at, held, ranks)
+        # What is unsupported is so on all ranks, before the first batch.
         told = ranks.gather([failure.status, failure.reason] if failure else None)
         failure = next((Failure(*word) for word in told if word), None)
     if ranks.rank:
@@ -120,6 +129,21 @@ def _under_torchrun(
     if failure is None:
         metrics = _collected(*prepared[:2], ranks.size, prepared[2])
     return _write(run_id, run, arguments, metrics, failure, started_at, held)
+
+
+def _end_all(
+    run_id: str, run: AccuracyRun, arguments: argparse.Namespace, failure: Failure,
+    started_at: str, held: str, ranks: Ranks,
+) -> None:  # fmt: skip
+    """Write the row of a run that failed on this rank, and raise RankFailed, so that torchrun acts.
+
+    torchrun ends the other ranks when one has ended with an error; waiting for them here would
+    take as long as their whole shares.
+    """
+    failure = Failure(failure.status, f"rank {ranks.rank}: {failure.reason}")
+    _write(run_id, run, arguments, None, failure, started_at, held)
+    ranks.leave("its own output says why")
+    raise RankFailed(failure.reason)
 
 
 def _share(run: AccuracyRun, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -171,13 +195,23 @@ def _prepare(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> tupl
 
     point = _point(run, arguments, size)
     identity, samples = identity_of(run, point.checkpoint), read_samples(run)
-    settings = run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
-    open_lines(point.folder, json.dumps([settings, identity, point.ranking], sort_keys=True))
+    open_lines(point.folder, _fingerprint(point, samples, identity))
     done = done_ids(read_lines(point.folder))
     if done:
         log.info("continuing: %d of %d samples are done", len(done), len(samples))
     write_text(point.folder / TODO, json.dumps(share_of(samples.ids, done, 0, 1)))
     return point, samples, identity
+
+
+def _fingerprint(point: Any, samples: Any, identity: str) -> str:
+    """Text that changes with all that decides answers and scores: then old ones are dropped."""
+    from scripts.lib.accuracy.files import digests_of
+
+    settings = point.run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
+    files = point.run.dataset.data_files
+    data = digests_of(files) if files else samples.fingerprint
+    told = [MEASUREMENT_VERSION, settings, identity, data, point.ranking]
+    return json.dumps(told, sort_keys=True)
 
 
 def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.lib.batch_size.child import Description, Task
+from scripts.lib.batch_size.child import LOOKED_AT, Description, Task
 from scripts.lib.batch_size.choices import (
     knee,
     knee_sizes,
@@ -220,6 +220,7 @@ def _circumstances(
     }
     if isinstance(run, AccuracyRun):
         worst_case = {"workload": "generate", "max_new_tokens": run.max_new_tokens}
+        worst_case["longest_prompt_of"] = min(LOOKED_AT, run.num_samples)
     elif settings.workload == "generate":
         worst_case["max_new_tokens"] = settings.max_new_tokens
     else:
@@ -289,6 +290,8 @@ def _verdict(
         recommended = choose(search, allowed, line)
     if search.failure:
         failed = search.failure
+        if failed.outcome.outcome == "unsupported":  # at no size, so none is named
+            return {"status": "unsupported", "reason": failed.outcome.reason, "batch_size": None}
         reason = f"batch size {failed.batch_size}: {failed.outcome.reason}"
         return {"status": "failed", "reason": reason, "batch_size": None}
     if search.found is None:

@@ -38,10 +38,14 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     checkpoint = checkpoint_of(run, arguments.checkpoint)
     with claim(run.device) as held:
+        from scripts.lib.accuracy.knobs.base import Unsupported
         from scripts.lib.accuracy.points import measure_importance
         from scripts.lib.training.measure import torch_device
 
-        found = measure_importance(run, checkpoint, torch_device(held))
+        try:
+            found = measure_importance(run, checkpoint, torch_device(held))
+        except Unsupported as error:  # no ranking, so nothing that a row could say
+            raise InputError(str(error)) from None
     write_text(arguments.output, found.model_dump_json(indent=1) + "\n")
     log.info("blocks by importance: %s", found.ranking)
     return found.model_dump()

@@ -16,6 +16,8 @@ TEXT = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
     "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 512, "initializer_range": 0.2,
 }  # fmt: skip
+SHORT = {name: TEXT[name] for name in
+         ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "initializer_range")}  # fmt: skip
 MOE = {"moe_intermediate_size": 16, "num_experts": 8, "num_experts_per_tok": 2}
 LOCAL = {"num_local_experts": 8, "num_experts_per_tok": 2}
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -37,6 +39,15 @@ def text_config(family):
             qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8,
         ),
         "phimoe": lambda: T.PhimoeConfig(**TEXT, **LOCAL),
+        "gpt2": lambda: T.GPT2Config(**SHORT, n_embd=32, n_layer=BLOCKS, n_head=4),
+        "gptj": lambda: T.GPTJConfig(**SHORT, n_embd=32, n_layer=BLOCKS, n_head=4, rotary_dim=8),
+        "gpt_neo": lambda: T.GPTNeoConfig(
+            **SHORT, hidden_size=32, num_layers=BLOCKS, num_heads=4, window_size=8,
+            attention_types=[[["global"], BLOCKS]],
+        ),
+        "bloom": lambda: T.BloomConfig(**SHORT, hidden_size=32, n_layer=BLOCKS, n_head=4),
+        "falcon": lambda: T.FalconConfig(**SHORT, hidden_size=32, num_hidden_layers=BLOCKS,
+                                         num_attention_heads=4),
     }[family]()  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from scripts.lib.accuracy.knobs.base import Unsupported
 from scripts.lib.batch_size import child
 from scripts.lib.batch_size.search import Outcome
 
@@ -43,6 +44,21 @@ def raises_out_of_memory(task, *arguments):
 
 def raises_cpu_allocator(task, *arguments):
     raises(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"))
+    return child.exercise(task, *arguments)
+
+
+def raises_not_implemented(task, *arguments):
+    raises(NotImplementedError("Could not run 'aten::_grouped_mm' with arguments from 'CPU'"))
+    return child.exercise(task, *arguments)
+
+
+def raises_import_error(task, *arguments):
+    raises(ImportError("requires the package flash-attn"))
+    return child.exercise(task, *arguments)
+
+
+def raises_knob(task, *arguments):
+    raises(Unsupported("top_k: the model has no routed experts"))
     return child.exercise(task, *arguments)
 
 

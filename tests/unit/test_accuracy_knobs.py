@@ -1,6 +1,9 @@
 """Knobs on tiny random models of many families: they change logits, and leave nothing behind."""
 
+import copy
+import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from tests.unit.accuracy_models import BLOCKS, text_model, vision_model
 
 CPU = torch.device("cpu")
 MIXTURES = ["qwen3_moe", "mixtral", "olmoe", "granitemoe", "gpt_oss", "deepseek_v3"]
+OLDER = ["gpt2", "gptj", "gpt_neo", "bloom", "falcon"]
 SEEING = ["internvl", "idefics3", "smolvlm", "llava_next", "qwen3_vl_moe"]
 
 
@@ -70,7 +74,33 @@ def test_knobs_change_logits_and_leave_nothing_behind(family):
     assert work_of(loaded) == work
 
 
-@pytest.mark.parametrize("family", ["llama", *MIXTURES, *SEEING])
+@pytest.mark.parametrize("family", OLDER)
+def test_a_decoder_with_blocks_named_h_is_one_built_without_them(family):
+    loaded = text_model(family)
+    inputs, work = some(loaded), work_of(loaded)
+    own = logits_of(loaded, inputs, CPU)
+    kept = [0, 2, 3]
+    config = copy.deepcopy(loaded.model.config)
+    config.num_hidden_layers = len(kept)
+    small = type(loaded.model)(config).eval()
+    weights = {
+        re.sub(r"\.h\.(\d+)\.", lambda n: f".h.{kept.index(int(n[1]))}.", name): weight
+        for name, weight in loaded.model.state_dict().items()
+        if ".h.1." not in name
+    }
+    small.load_state_dict(weights)
+    with turned([(loaded.blocks, kept)], lambda: logits_of(loaded, inputs, CPU)):
+        expected = logits_of(dataclasses.replace(loaded, model=small), inputs, CPU)
+        assert torch.equal(logits_of(loaded, inputs, CPU), expected)
+        less = work_of(loaded)
+        assert (less.blocks, work.blocks) == (3, BLOCKS)
+        assert less.active_parameters < work.active_parameters
+    assert torch.equal(logits_of(loaded, inputs, CPU), own)
+    assert loaded.model.config.num_hidden_layers == BLOCKS
+    assert work_of(loaded) == work
+
+
+@pytest.mark.parametrize("family", ["llama", *OLDER, *MIXTURES, *SEEING])
 def test_generation_with_and_without_a_cache_agrees_with_blocks_removed(family):
     loaded = model_of(family)
     inputs = collate(some(loaded), loaded.pad_id)

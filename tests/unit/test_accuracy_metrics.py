@@ -1,10 +1,15 @@
 """Scores of answers against published and hand-computed cases; intervals against simulations."""
 
+import json
+
 import numpy as np
 import pytest
 
 from scripts.lib.accuracy.comparison import paired_difference, pareto_set
+from scripts.lib.accuracy.data import read_samples
 from scripts.lib.accuracy.metrics import SCORES, levenshtein
+from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.schema.errors import InputError
 from scripts.lib.statistics import bootstrap_interval
 
 
@@ -23,6 +28,23 @@ from scripts.lib.statistics import bootstrap_interval
         ("vqa_accuracy", "1,000", ["1000"] * 3, 1),
         ("vqa_accuracy", "3.5", ["3.5"] * 3, 1),
         ("vqa_accuracy", "red", ["red"], 1),
+        # A mark that joins words becomes a space; beside a space it goes, and everywhere.
+        ("vqa_accuracy", "black/white", ["black white"] * 3, 1),
+        ("vqa_accuracy", "t-shirt -", ["tshirt"] * 3, 1),
+        ("vqa_accuracy", "t-shirt", ["tshirt"] * 3, 0),
+        ("vqa_accuracy", "1,000-2", ["10002"] * 3, 1),
+        # A point goes unless a digit follows; marks that the evaluation does not know stay.
+        ("vqa_accuracy", "5.", ["5"] * 3, 1),
+        ("vqa_accuracy", ".5", ["5"] * 3, 0),
+        ("vqa_accuracy", "10:30 a.m.", ["10:30 am"] * 3, 1),
+        ("vqa_accuracy", "$5", ["5"] * 3, 0),
+        ("vqa_accuracy", "None", ["0"] * 3, 1),
+        # Contractions that lack an apostrophe, and no other words; one the wrong way round.
+        ("vqa_accuracy", "Dont", ["don't"] * 3, 1),
+        ("vqa_accuracy", "couldntve", ["couldn't've"] * 3, 0),
+        ("vqa_accuracy", "couldn'tve", ["couldn't've"] * 3, 1),
+        ("vqa_accuracy", "its", ["it's"] * 3, 0),
+        ("vqa_accuracy", "somebody'd", ["somebodyd"] * 3, 1),
         # Biten et al. 2019: 1 - NL where NL < 0.5, best answer, case does not count.
         ("anls", "ebay", ["eBay"], 1),
         ("anls", "kitten", ["sitting"], 1 - 3 / 7),
@@ -50,6 +72,47 @@ def test_scores_by_hand(metric, prediction, answers, score):
 )  # fmt: skip
 def test_multiple_choice_by_letter_text_and_place(prediction, answer, score):
     assert SCORES["multiple_choice"](prediction, [answer], ["red", "green", "blue"]) == score
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "choices", "score"),
+    [
+        # A letter alone is the letter, also where a choice has its text, or none is so far.
+        ("A", "C", "CAB", 1), ("A", "A", "CAB", 0), ("B", "A", "CAB", 1), ("(a)", "C", "CAB", 1),
+        ("x", "x", "xy", 1), ("C. elegans", "B", ["E. coli", "C. elegans", "yeast"], 1),
+        # Numbers among the choices: a text that is one of them is that one.
+        ("2", "2", "123", 1), ("B", "2", "123", 1), ("B", "0", "123", 0), ("A", "0", "123", 1),
+    ],
+)  # fmt: skip
+def test_multiple_choice_where_choices_look_like_letters_or_places(
+    prediction, answer, choices, score
+):
+    assert SCORES["multiple_choice"](prediction, [answer], list(choices)) == score
+
+
+def multiple_choice_run(folder, rows):
+    path = folder / "rows.json"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    data = {"path": "json", "data_files": [str(path)], "choices_column": "choices",
+            "dataset_dir": str(folder / "cache")}  # fmt: skip
+    return AccuracyRun.model_validate(
+        {"model": "m", "dataset": data, "metric": "multiple_choice", "num_samples": len(rows)}
+    )
+
+
+def test_a_number_in_the_data_is_a_place_whatever_the_choices_are(tmp_path):
+    choices = ["1", "2", "3"]
+    rows = [{"question": "q", "answer": place, "choices": choices} for place in (1, 0, 2)]
+    samples = read_samples(multiple_choice_run(tmp_path, rows))
+    for sample, letter in zip((samples[i] for i in range(3)), "BAC", strict=True):
+        scores = [SCORES["multiple_choice"](s, sample.answers, sample.choices) for s in "ABC"]
+        assert scores == [float(s == letter) for s in "ABC"]
+
+
+def test_a_place_outside_the_choices_is_one_line(tmp_path):
+    rows = [{"question": "q", "answer": 2, "choices": ["a", "b"]}]
+    with pytest.raises(InputError, match="row 0: 2 is none of the places 0 to 1 of its choices"):
+        read_samples(multiple_choice_run(tmp_path, rows))[0]
 
 
 def test_levenshtein_of_the_textbook():

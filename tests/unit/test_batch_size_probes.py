@@ -30,6 +30,9 @@ def task(tokens, **search):
         (children.raises_room, "failed", "no room in the mailbox"),
         (children.raises_out_of_memory, "oom", "OutOfMemoryError: CUDA out of memory"),
         (children.raises_cpu_allocator, "oom", "can't allocate memory"),
+        (children.raises_not_implemented, "unsupported", "NotImplementedError: Could not run"),
+        (children.raises_import_error, "unsupported", "ImportError: requires the package"),
+        (children.raises_knob, "unsupported", "top_k: the model has no routed experts"),
     ],
 )
 def test_each_end_of_a_probe_is_told_apart(tokens, ending, outcome, reason):
@@ -71,6 +74,8 @@ def test_ranks_agree_on_the_worst_outcome():
     assert agree([4, 4], [small, fits]) == fits
     assert agree([4, 4], [fits, oom]) == Outcome("oom", reason="rank 1: full")
     assert agree([4, 4], [failed, oom]) == Outcome("failed", reason="rank 0: boom")
+    lacks = Outcome("unsupported", reason="no experts")
+    assert agree([4, 4], [oom, lacks]) == Outcome("unsupported", reason="rank 1: no experts")
     with pytest.raises(RankLost, match=r"different batch sizes: \[4, 5\]"):
         agree([4, 5], [fits, fits])
 

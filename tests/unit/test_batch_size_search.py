@@ -125,9 +125,10 @@ def test_estimate_ends_at_the_lower_limit_rather_than_with_nothing():
     assert (search.found, search.certified) == (1, False)
 
 
+@pytest.mark.parametrize("outcome", ["failed", "unsupported"])
 @pytest.mark.parametrize("strategy", [gallop, Guided(), estimate(4)])
-def test_a_failure_that_is_no_oom_ends_the_search(strategy):
-    search = Search(lambda size: Outcome("failed", reason="boom"), 64, budget_bytes=BUDGET)
+def test_a_failure_that_is_no_oom_ends_the_search(strategy, outcome):
+    search = Search(lambda size: Outcome(outcome, reason="boom"), 64, budget_bytes=BUDGET)
     find_largest(search, strategy)
     assert search.failure.outcome.reason == "boom"
     assert (search.found, search.certified, len(search.attempts)) == (None, False, 1)

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from scripts import accuracy, find_batch_size
+from scripts import accuracy, find_batch_size, measure_importance
 from scripts.lib.accuracy.embedded import train
 from scripts.lib.accuracy.shards import read_lines
 from scripts.lib.config.accuracy import AccuracyRun
@@ -166,6 +167,27 @@ def test_killed_in_the_middle_and_resumed_with_other_ranks(checkpoint, tmp_path)
     assert len(again.metrics.batches) == 240
 
 
+def killed_after(folder, checkpoint, lines, **changes):
+    """Start a call and kill it once it has written some batches."""
+    process = start(folder, checkpoint, **changes)
+    wait_for(lambda: len(read_lines(folder / "accuracy")) >= lines)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+
+
+def test_answers_to_data_that_has_changed_since_are_not_kept(checkpoint, tmp_path):
+    many = {"dataset": write_rows(tmp_path, broken=False, count=400), "num_samples": 400,
+            "batch_size": 1}  # fmt: skip
+    rows = tmp_path / "rows.csv"
+    killed_after(tmp_path, checkpoint, 20, **many)
+    answered = read_lines(tmp_path / "accuracy")
+    assert answered[0]["samples"][0]["id"] == 0
+    rows.write_text(rows.read_text().replace("0 0 0 0", "9 9 9 9", 1))
+    result = measured(tmp_path, checkpoint, **many)
+    assert len(result.metrics.samples) == 400
+    assert [s.answers for s in result.metrics.samples[:2]] == [["9 9 9 9"], ["0 0 0 0"]]
+
+
 def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_path):
     search = {"upper_limit": 64}
     changes = {"batch_size": "auto", "memory_budget_mib": 5, "batch_size_search": search}
@@ -175,6 +197,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
     largest = read_result(found, BatchSizeResult)
     assert largest.certified
+    assert largest.worst_case["longest_prompt_of"] == 40
     assert 4 < largest.batch_size < 64
     at_budget = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
     assert (at_budget.metrics.batch_size, at_budget.metrics.ooms) == (largest.batch_size, [])
@@ -194,16 +217,16 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     assert nothing.status == "oom"
 
 
-def write_rows(folder, broken):
+def write_rows(folder, broken, count=12):
     """Images in files, one of them broken, and the data set that names them."""
-    for number in range(12):
+    for number in range(count):
         Image.new("RGB", (16, 16)).save(folder / f"{number}.png")
     if broken:
         (folder / "11.png").write_text("no image")
     with (folder / "rows.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "question", "answer"])
-        rows.writerows([f"{number}.png", "read two by two", "0 0 0 0"] for number in range(12))
+        rows.writerows([f"{number}.png", "read two by two", "0 0 0 0"] for number in range(count))
     return {"path": "csv", "data_files": [str(folder / "rows.csv")], "image_column": "image",
             "dataset_dir": str(folder / "cache")}  # fmt: skip
 
@@ -227,6 +250,46 @@ def test_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
     assert "Traceback" not in told
 
 
+# Rank 1 fails at its third batch; rank 0 has minutes to do.
+TORCHRUN_SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from scripts import accuracy
+from scripts.lib.accuracy.evaluation import Evaluator
+
+answer, calls = Evaluator._answer, []
+
+def broken(self, batch):
+    calls.append(batch)
+    if os.environ["RANK"] == "1" and len(calls) == 3:
+        Path({mark!r}).touch()
+        raise RuntimeError("boom")
+    time.sleep(0.5)
+    return answer(self, batch)
+
+Evaluator._answer = broken
+sys.exit(accuracy.main({options!r}))
+"""
+
+
+def test_under_torchrun_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
+    many = {"num_samples": 800, "batch_size": 1}
+    mark, script = tmp_path / "failed", tmp_path / "ranks.py"
+    given = options(tmp_path, checkpoint, **many)
+    script.write_text(TORCHRUN_SCRIPT.format(mark=str(mark), options=given))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+               str(script)]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert time.time() - mark.stat().st_mtime < 10
+    assert done.stderr.count("rank 1: RuntimeError: boom") == 1
+    result = read_result(tmp_path / "accuracy.json", AccuracyResult)
+    assert (result.status, result.reason) == ("failed", "rank 1: RuntimeError: boom")
+
+
 def test_local_files_are_answered_and_small_images_are_told(checkpoint, tmp_path):
     data = write_rows(tmp_path, broken=False)
     result = measured(tmp_path, checkpoint, dataset=data, num_samples=50, max_crops=9)
@@ -246,6 +309,43 @@ def test_local_files_are_answered_and_small_images_are_told(checkpoint, tmp_path
 def test_a_knob_out_of_range_is_a_row(changes, reason, checkpoint, tmp_path):
     result = measured(tmp_path, checkpoint, **changes)
     assert (result.status, result.reason) == ("unsupported", reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"top_k": 5}, "top_k: 5 is out of range; the model has 4 experts"),
+        ({"dataset": "text"}, "max_crops: the samples have no images"),
+    ],
+)
+def test_a_knob_that_cannot_be_turned_is_no_failure_of_the_search(
+    changes, reason, checkpoint, tmp_path
+):
+    if changes.get("dataset"):
+        changes = {"dataset": write_rows(tmp_path, broken=False) | {"image_column": None}}
+    changes = changes | {"batch_size": "auto", "batch_size_search": {"upper_limit": 4}}
+    found = tmp_path / "batch_size.json"
+    arguments = ["--tokens", checkpoint / "training.json", "--output", found]
+    run = write_run(tmp_path, **changes)
+    assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
+    searched = read_result(found, BatchSizeResult)
+    assert (searched.status, searched.reason) == ("unsupported", reason)
+    assert [probe.outcome for probe in searched.probes] == ["unsupported"]
+    result = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
+    assert (result.status, result.reason) == ("unsupported", reason)
+
+
+def test_importance_that_cannot_be_measured_is_one_line(checkpoint, tmp_path, capfd):
+    data = write_rows(tmp_path, broken=False) | {"image_column": None}
+    ranked = {"block_selection": "importance", "importance": {"num_samples": 4, "max_crops": 9}}
+    run, output = write_run(tmp_path, dataset=data, **ranked), tmp_path / "importance.json"
+    given = {"run": run, "checkpoint": checkpoint, "output": output}
+    capfd.readouterr()
+    assert measure_importance.main([f"--{name}={value}" for name, value in given.items()]) == 2
+    told = capfd.readouterr().err
+    assert told.strip().splitlines()[-1] == "max_crops: the samples have no images"
+    assert "Traceback" not in told
+    assert not output.exists()
 
 
 def test_what_is_no_checkpoint_is_one_line(tmp_path, capfd):

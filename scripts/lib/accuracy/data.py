@@ -34,10 +34,14 @@ class Sample:
 
 @dataclass
 class Samples:
-    """Samples that are made or read when they are asked for, by their place."""
+    """Samples that are made or read when they are asked for, by their place.
+
+    `fingerprint` is what `datasets` calls the contents; embedded data has none and never changes.
+    """
 
     ids: list[int]
     _read: Any = field(repr=False)
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -60,6 +64,7 @@ def read_samples(run: AccuracyRun, count: int | None = None, held_out: bool = Fa
         seed = run.seed + (1 << 32) * held_out
         return Samples(list(range(count)), lambda number: _puzzle(number, seed, grid))
     rows = _load(run.dataset, run.trust_remote_code)
+    fingerprint = str(getattr(rows, "_fingerprint", ""))
     _check_columns(run, list(rows.column_names))
     order = np.random.default_rng(run.seed).permutation(len(rows))
     if held_out:
@@ -67,7 +72,7 @@ def read_samples(run: AccuracyRun, count: int | None = None, held_out: bool = Fa
     chosen = sorted(int(number) for number in order[:count])
     if len(chosen) < count:
         log.info("the data has only %d rows, fewer than the %d asked for", len(chosen), count)
-    return Samples(chosen, lambda number: _sample(run, rows[number], number))
+    return Samples(chosen, lambda number: _sample(run, rows[number], number), fingerprint)
 
 
 def _puzzle(number: int, seed: int, max_grid: int) -> Sample:
@@ -124,16 +129,34 @@ def _sample(run: AccuracyRun, row: dict[str, Any], number: int) -> Sample:
     choices = row[data.choices_column] if data.choices_column else None
     question = data.prompt.replace("{question}", str(row[data.question_column]))
     if choices:
-        listed = "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
-        question = f"{question}\n{listed}\nAnswer with the letter of the right choice."
+        lines = "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+        question = f"{question}\n{lines}\nAnswer with the letter of the right choice."
     found = row[data.answer_column]
-    answers = [_text(answer) for answer in (found if isinstance(found, list) else [found])]
+    listed = found if isinstance(found, list) else [found]
+    if choices and run.metric == "multiple_choice":
+        listed = [_chosen(answer, choices, number) for answer in listed]
+    answers = [_text(answer) for answer in listed]
     if not answers or any(not answer for answer in answers):
         raise InputError(f"dataset.answer_column: row {number} has no answer, but {found!r}")
     image = None
     if data.image_column:
         image = _image(row[data.image_column], data, number)
     return Sample(number, question, answers, image, choices and list(map(str, choices)))
+
+
+def _chosen(answer: Any, choices: list[Any], number: int) -> Any:
+    """Return the text of the choice where an answer is a place; choices may be numbers themselves.
+
+    Raises InputError for a place outside of them.
+    """
+    if not isinstance(answer, int) or isinstance(answer, bool):
+        return answer
+    if not 0 <= answer < len(choices):
+        raise InputError(
+            f"dataset.answer_column: row {number}: {answer} is none of the places 0 to "
+            f"{len(choices) - 1} of its choices"
+        )
+    return choices[answer]
 
 
 def _text(answer: Any) -> str:

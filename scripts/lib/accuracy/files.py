@@ -1,8 +1,10 @@
-"""What can be told of the files of a data set without reading them: existence, columns of a header.
+"""What can be told of the files of a data set: existence, columns of a header, a digest.
 
 Light enough for the Snakefile, which refuses them before any job starts.
 """
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.lib.config.accuracy_measurement import AccuracyData
@@ -20,6 +22,15 @@ def problems_of(data: AccuracyData) -> list[str]:
         if name is not None and name not in columns:
             problems.append(f"{key}: no column {name!r}; the data has: {', '.join(columns)}")
     return problems
+
+
+def digests_of(files: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of each file, which changes with its contents and nothing else."""
+    found = []
+    for path in files:
+        with Path(path).open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found
 
 
 def problems_of_model(model: str) -> list[str]:

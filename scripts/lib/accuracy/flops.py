@@ -33,7 +33,7 @@ def work_of(loaded: Loaded) -> Work:
     if loaded.top_k.own is not None and loaded.top_k.num_experts:
         share = loaded.top_k.describe()["top_k"] / loaded.top_k.num_experts
     inactive, weights = 0.0, 0.0
-    for name, parameter in decoder.layers.named_parameters():
+    for name, parameter in loaded.blocks.layers.named_parameters():
         routed = ".experts." in f".{name}" and "shared" not in name
         used = share if routed else 1.0
         inactive += parameter.numel() * (1 - used)
@@ -51,7 +51,7 @@ def work_of(loaded: Loaded) -> Work:
         decoder_weights=weights,
         head_weights=head.weight.numel() if head is not None else 0,
         attention_width=width,
-        blocks=len(decoder.layers),
+        blocks=len(loaded.blocks.layers),
         vision_weights=sum(p.numel() for p in tower.parameters() if p.dim() > 1) if tower else 0,
         vision_width=getattr(vision, "hidden_size", 0) if tower else 0,
         vision_blocks=_depth(vision) if tower else 0,

@@ -8,15 +8,11 @@ import re
 import string
 from collections.abc import Callable, Sequence
 
+from scripts.lib.accuracy.vqa import normalise
 from scripts.lib.config.accuracy_measurement import Metric
 
 Choices = Sequence[str] | None
-# What the VQA evaluation maps before it compares: numbers as words, articles away.
-_NUMBERS = {
-    "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5",
-    "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10",
-}  # fmt: skip
-_ARTICLES = {"a", "an", "the"}
+LETTERS = string.ascii_uppercase
 # Above this distance an answer counts as another one, not as a misspelt one.
 ANLS_THRESHOLD = 0.5
 
@@ -27,12 +23,14 @@ def exact_match(prediction: str, answers: Sequence[str], choices: Choices = None
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str], choices: Choices = None) -> float:
-    """min(answers that match / 3, 1) after the VQA evaluation's normalisation.
+    """min(answers that match / 3, 1) after the VQA evaluation's normalisation (see `vqa`).
 
     Antol et al., VQA: Visual Question Answering, 2015: ten people answered, and an answer is right
-    if three gave it. Where fewer than three answers are known, all of them must match.
+    if three gave it. The evaluation's mean over all nine of the ten is not taken. Where fewer than
+    three answers are known, all of them must match.
     """
-    matching = sum(_vqa(answer) == _vqa(prediction) for answer in answers)
+    said = normalise(prediction)
+    matching = sum(normalise(answer) == said for answer in answers)
     return min(matching / min(3, len(answers)), 1.0)
 
 
@@ -48,10 +46,12 @@ def anls(prediction: str, answers: Sequence[str], choices: Choices = None) -> fl
 def multiple_choice(prediction: str, answers: Sequence[str], choices: Choices = None) -> float:
     """1 where the prediction names the right choice, by its letter or by its text.
 
-    An answer is a letter, a text of `choices`, or its place in them, counted from 0.
+    A prediction that is a letter alone is the letter, also where a choice has that text: letters
+    are what was asked for. An answer is a text of `choices`, else their place counted from 0, else
+    a letter. A number in the data is a place always; `data` puts the text in its stead.
     """
-    right = {_letter(str(answer), choices, places=True) for answer in answers}
-    return float(_letter(prediction, choices) in right - {""})
+    right = {_right_letter(answer, choices or ()) for answer in answers}
+    return float(_said_letter(prediction, choices or ()) in right - {""})
 
 
 def digit_accuracy(prediction: str, answers: Sequence[str], choices: Choices = None) -> float:
@@ -84,34 +84,47 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _vqa(text: str) -> str:
-    text = _plain(text)
-    # A point or comma between digits is part of a number; an apostrophe part of a word.
-    text = re.sub(r"(?<!\d)\.|\.(?!\d)|(?<=\d),(?=\d)", "", text)
-    marks = string.punctuation.replace("'", "").replace(".", "").replace(":", "")
-    text = text.translate(str.maketrans(marks, " " * len(marks)))
-    words = (_NUMBERS.get(word, word) for word in text.split())
-    return " ".join(word for word in words if word not in _ARTICLES)
-
-
 def _similarity(one: str, other: str) -> float:
     longer = max(len(one), len(other))
     distance = levenshtein(one, other) / longer if longer else 0.0
     return 1 - distance if distance < ANLS_THRESHOLD else 0.0
 
 
-def _letter(text: str, choices: Choices, places: bool = False) -> str:
-    """Letter of the choice that a text names; empty where it names none."""
-    text, choices = text.strip(), choices or ()
-    for number, choice in enumerate(choices):
-        if _plain(text).rstrip(".") == _plain(choice).rstrip("."):
-            return string.ascii_uppercase[number]
-    if places and text.isdigit() and (not choices or int(text) < len(choices)):
-        return string.ascii_uppercase[int(text)]
-    # `A`, `(b)`, `C. text`, `Answer: D`; the article `A man` is no answer.
-    found = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", text) or re.match(r"\(?([A-Z])[).:]", text)
+def _said_letter(text: str, choices: Sequence[str]) -> str:
+    """Letter of the choice that a prediction names; empty where it names none."""
+    text = text.strip()
+    return _lone_letter(text, choices) or _letter_of(text, choices) or _letter_within(text)
+
+
+def _right_letter(text: str, choices: Sequence[str]) -> str:
+    """Letter of the choice that an answer of the data names; empty where it names none."""
+    text = text.strip()
+    if found := _letter_of(text, choices):
+        return found
+    if text.isdecimal() and int(text) < (len(choices) or len(LETTERS)):
+        return LETTERS[int(text)]
+    return _lone_letter(text, choices) or _letter_within(text)
+
+
+def _lone_letter(text: str, choices: Sequence[str]) -> str:
+    """`A`, `(b)` or `c.`, if there are so many choices."""
+    found = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", text)
+    letter = found.group(1).upper() if found else ""
+    return letter if not choices or letter in LETTERS[: len(choices)] else ""
+
+
+def _letter_of(text: str, choices: Sequence[str]) -> str:
+    """Letter of the choice that has this text."""
+    plain = [_plain(choice).rstrip(".") for choice in choices]
+    said = _plain(text).rstrip(".")
+    return LETTERS[plain.index(said)] if said in plain else ""
+
+
+def _letter_within(text: str) -> str:
+    """Letter in `C. text` or `Answer: D`; the article `A man` is none."""
+    found = re.match(r"\(?([A-Z])[).:]", text)
     found = found or re.search(r"(?i:answer|option)(?i: is)?:?\s*\(?([A-Z])\b", text)
-    return found.group(1).upper() if found else ""
+    return found.group(1) if found else ""
 
 
 def _share(said: list[str], wanted: list[str]) -> float:

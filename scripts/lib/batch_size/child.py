@@ -16,6 +16,8 @@ from scripts.lib.devices.record import DeviceRecord, device_record
 # Timed repetitions of the workload: at least so many, and for at least so long.
 MIN_REPETITIONS = 3
 MIN_SECONDS = 0.5
+# Samples of an accuracy run among which the longest prompt is looked for, at most.
+LOOKED_AT = 128
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def describe(task: Task) -> Description:
 
 def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
     """Go through the workload of a task at one batch size within a budget."""
-    from scripts.lib.batch_size.budgets import TooClose, budget_of
-    from scripts.lib.training.measure import classify, torch_device
+    from scripts.lib.batch_size.budgets import budget_of
+    from scripts.lib.training.measure import torch_device
 
     try:
         target = torch_device(task.device)
@@ -87,9 +89,20 @@ def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: st
             peak = peak_bytes()
         return Outcome("ok", peak)
     except Exception as error:
-        out_of_memory = isinstance(error, TooClose) or classify(error) == "oom"
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome("oom" if out_of_memory else "failed", reason=text[:500])
+        return _outcome_of(error)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    """Return the end of a probe whose workload raised this."""
+    from scripts.lib.accuracy.knobs.base import Unsupported
+    from scripts.lib.batch_size.budgets import TooClose
+    from scripts.lib.training.measure import classify
+
+    if isinstance(error, Unsupported):  # its text is a whole reason, the same without a search
+        return Outcome("unsupported", reason=str(error))
+    status = "oom" if isinstance(error, TooClose) else classify(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return Outcome(status, reason=text[:500])
 
 
 def throughput(task: Task, batch_size: int) -> float:

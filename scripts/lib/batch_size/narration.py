@@ -28,6 +28,8 @@ def narrated(probe: Callable[[int], Outcome], label: str) -> Callable[[int], Out
             log.info("✓ Batch size %d works for %s (%.1f MiB)", batch_size, label, peak)
         elif outcome.outcome == "oom":
             log.info("✗ Batch size %d caused OOM for %s: %s", batch_size, label, outcome.reason)
+        elif outcome.outcome == "unsupported":
+            log.info("✗ Unsupported for %s: %s", label, outcome.reason)
         else:
             log.info("✗ Batch size %d failed for %s: %s", batch_size, label, outcome.reason)
         return outcome

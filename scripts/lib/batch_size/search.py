@@ -14,11 +14,12 @@ from typing import Literal
 class Outcome:
     """What a probe of one batch size found.
 
-    `peak_bytes` is the peak memory of a success. `failed` is anything that is neither a success
-    nor out of memory, and ends the search.
+    `peak_bytes` is the peak memory of a success. `unsupported` says that the model, the device or
+    a library cannot do what the run asks for, at any size; `failed` is anything else. Both end the
+    search.
     """
 
-    outcome: Literal["ok", "oom", "failed"]
+    outcome: Literal["ok", "oom", "unsupported", "failed"]
     peak_bytes: float | None = None
     reason: str = ""
 
@@ -78,7 +79,8 @@ class Search:
     @property
     def failure(self) -> Attempt | None:
         """The attempt that ended the search early, if one did."""
-        return next((a for a in self.attempts if a.outcome.outcome == "failed"), None)
+        ends = ("unsupported", "failed")
+        return next((a for a in self.attempts if a.outcome.outcome in ends), None)
 
     @property
     def finished(self) -> bool:

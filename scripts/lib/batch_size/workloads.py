@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from scripts.lib.batch_size.child import LOOKED_AT
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.ddp import DdpRun
@@ -18,9 +19,6 @@ from scripts.lib.config.training import TrainingRun
 from scripts.lib.tokens import sample_batches
 from scripts.lib.training.measure import exercise
 from scripts.lib.training.step import autocast_of, build_model
-
-# Samples among which the longest prompt is looked for.
-LOOKED_AT = 128
 
 
 def steps(
@@ -98,6 +96,8 @@ def answer(
 ) -> Callable[[], None]:
     """Answer the sample with the longest prompt, as often as the batch is large.
 
+    It is the longest of the run's first `LOOKED_AT` samples: preparing all would take as long as
+    answering them. A longer one later on meets the guard of the real run, which halves the batch.
     The knobs are turned as in the run, and no end-of-sequence token cuts an answer short of
     `max_new_tokens`. `checkpoint` is the `training.json` beside the embedded model, or empty.
     Blocks that are chosen by importance take as much memory as the first ones.

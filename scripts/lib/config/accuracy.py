@@ -75,7 +75,9 @@ class AccuracySweep(AccuracyMeasurement, MeasuredSweep):
         description="`each_alone`: one knob is turned, the others stay at the reference. `grid`: "
         "all combinations. `sample`: `samples` of them, a Latin hypercube.",
     )
-    samples: int = Field(8, ge=1, le=100_000, description="Points of `combine: sample`.")
+    samples: int = Field(
+        8, ge=1, le=100_000, description="Points of `combine: sample`; equal ones are dropped."
+    )
     sample_seed: Seed = Field(0, description="Seed of `combine: sample`.")
     reference: Reference = Field(Reference(), description="Point to compare with; always run.")
 

@@ -9,7 +9,7 @@ from scripts.lib.results.result import Result
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a score, a count or a time changes its meaning: all runs are measured again.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
 
 class SampleResult(StrictModel):
@@ -77,14 +77,18 @@ class AccuracyMetrics(StrictModel):
     parameters: int
     active_parameters: int = Field(description="Without experts and blocks that are not used.")
     flops_per_sample: float
-    duration_seconds: float = Field(description="Of all batches of the slowest rank.")
-    samples_per_s: float
+    duration_seconds: float = Field(
+        description="Of all batches of the slowest rank; making inputs comes before."
+    )
+    samples_per_s: float = Field(description="All samples over `duration_seconds`.")
     vision: Latency
     prefill: Latency
     decode: Latency
     latency: Latency = Field(description="All stages together.")
     latency_per_sample_ms: float = Field(description="Mean time of a batch over its samples.")
-    peak_mem_mib: float
+    peak_mem_mib: float = Field(
+        description="Largest of all batches; on a CPU without a budget of the first one."
+    )
     input_digest: str = Field(description="Of the inputs of all samples.")
     model_identity: str = Field(description="Commit or contents of the checkpoint.")
     experts_implementation: str | None

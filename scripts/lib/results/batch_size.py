@@ -18,7 +18,7 @@ class Probe(StrictModel):
     """One attempt at one batch size, in a process of its own."""
 
     batch_size: int
-    outcome: Literal["ok", "oom", "failed"]
+    outcome: Literal["ok", "oom", "unsupported", "failed"]
     peak_mib: float | None = Field(None, description="Peak memory, where the probe got that far.")
     seconds: float
     reason: str = ""

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import torch
 
 
-class Unsupported(Exception):
-    """A knob that this model does not have, or that changes nothing in it; the text says why."""
+class Unsupported(NotImplementedError):
+    """A knob that this model does not have, or that changes nothing in it; the text says why.
+
+    Like torch's own NotImplementedError it is an answer, not a failure.
+    """
 
 
 class Knob(ABC):

@@ -8,15 +8,20 @@ from torch import nn
 
 from scripts.lib.accuracy.knobs.base import Knob, Unsupported
 
+# Names that decoders have for the list of their blocks; `h` in GPT-2, Bloom, Falcon and their like.
+BLOCKS = ("layers", "h")
+# Names of a block's number, by which its parts find their place in the cache.
+NUMBERS = ("layer_idx", "layer_id")
+
 
 def decoder_of(model: nn.Module) -> nn.Module:
-    """Return the module that owns the decoder's blocks in `layers`.
+    """Return the module that owns the decoder's blocks (see `blocks_of`).
 
     Raises Unsupported where there is none.
     """
     found = model.get_decoder() if hasattr(model, "get_decoder") else model
     for _ in range(3):
-        if isinstance(getattr(found, "layers", None), nn.ModuleList):
+        if _name_of(found):
             return found
         # One level deeper in Llama4, which wraps its decoder.
         found = getattr(found, "model", None) or getattr(found, "language_model", None)
@@ -27,37 +32,52 @@ def decoder_of(model: nn.Module) -> nn.Module:
     )
 
 
+def blocks_of(decoder: nn.Module) -> nn.ModuleList:
+    """Return the blocks of a decoder that are in force now, in order."""
+    return getattr(decoder, _name_of(decoder))
+
+
+def _name_of(module: nn.Module) -> str:
+    """Name of the list of blocks that a module owns; empty without one."""
+    lists = (name for name in BLOCKS if isinstance(getattr(module, name, None), nn.ModuleList))
+    return next(lists, "")
+
+
 @contextmanager
 def active_blocks(model: nn.Module, kept: Iterable[int]) -> Iterator[None]:
     """Leave only the given blocks in the decoder, in order, for the time of the block.
 
-    The cache of keys and values counts blocks by their `layer_idx` and by the configuration, so
-    both follow; everything is put back at the end, however it comes.
+    The cache of keys and values counts blocks by their numbers and by the configuration, so both
+    follow; everything is put back at the end, however it comes.
     """
     decoder, kept = decoder_of(model), list(kept)
-    layers, config = decoder.layers, decoder.config
+    name, layers, config = _name_of(decoder), blocks_of(decoder), decoder.config
     settings = {name: getattr(config, name, None) for name in ("num_hidden_layers", "layer_types")}
-    numbered = [
-        (part, part.layer_idx)
-        for layer in layers
-        for part in layer.modules()
-        if hasattr(part, "layer_idx")
-    ]
-    decoder.layers = nn.ModuleList(layers[number] for number in kept)
+    numbered = [one for layer in layers for one in _numbered(layer)]
+    setattr(decoder, name, nn.ModuleList(layers[number] for number in kept))
     for place, number in enumerate(kept):
-        for part in layers[number].modules():
-            if hasattr(part, "layer_idx"):
-                part.layer_idx = place
+        for part, attribute, _ in _numbered(layers[number]):
+            setattr(part, attribute, place)
     config.num_hidden_layers = len(kept)
     if settings["layer_types"] is not None:
         config.layer_types = [settings["layer_types"][number] for number in kept]
     try:
         yield
     finally:
-        decoder.layers = layers
+        setattr(decoder, name, layers)
         _restore(config, settings)
-        for part, number in numbered:
-            part.layer_idx = number
+        for part, attribute, number in numbered:
+            setattr(part, attribute, number)
+
+
+def _numbered(layer: nn.Module) -> list[tuple[nn.Module, str, int]]:
+    """Parts of a block that know its number, with the attribute and the number."""
+    return [
+        (part, attribute, getattr(part, attribute))
+        for part in layer.modules()
+        for attribute in NUMBERS
+        if isinstance(getattr(part, attribute, None), int)
+    ]
 
 
 def _restore(config: Any, settings: dict[str, Any]) -> None:
@@ -75,8 +95,13 @@ class ActiveBlocks(Knob):
         """Find the decoder of a model."""
         self._model, self._stack = model, ExitStack()
         self.decoder = decoder_of(model)
-        self.own = len(self.decoder.layers)
+        self.own = len(self.layers)
         self.kept = list(range(self.own))
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks that are in force now."""
+        return blocks_of(self.decoder)
 
     def apply(self, value: Sequence[int]) -> None:
         """Leave the blocks with these numbers, in the order of the model."""
@@ -96,7 +121,7 @@ class ActiveBlocks(Knob):
 
     def describe(self) -> dict[str, Any]:
         """How many blocks there are, and which."""
-        return {"num_active_blocks": len(self.decoder.layers), "active_blocks": self.kept}
+        return {"num_active_blocks": len(self.layers), "active_blocks": self.kept}
 
 
 def chosen_blocks(
