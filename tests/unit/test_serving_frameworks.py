@@ -78,6 +78,8 @@ def test_the_command_of_a_point(framework, changes, texts, config_file):
     first, *others = texts
     assert command_of(launch) == [*first.split(" "), *others]
     assert launch.config_file == config_file
+    # A key of one framework is in no other's run.json, whose runs it would make new.
+    assert ("plain_bind" in launch.model_dump(exclude_none=True)) == (framework == "trt")
 
 
 def test_every_framework_is_shown_with_every_option():

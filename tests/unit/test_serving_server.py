@@ -180,6 +180,42 @@ def test_a_port_that_stays_in_use_is_a_reason(tmp_path, taken):
         pass
 
 
+@pytest.fixture
+def plain():
+    """The launch of a server that binds its port without SO_REUSEADDR."""
+    return Launch.model_validate(launch_of("--plain-bind") | {"plain_bind": True})
+
+
+def test_a_server_that_binds_plainly_gets_its_port(tmp_path, plain):
+    held = reserve_port()
+    port = held.getsockname()[1]
+    with serve(plain, {}, tmp_path / "log", 30, reserve=lambda: held) as server:
+        assert server.url.endswith(f":{port}")
+
+
+def test_a_port_that_is_bound_before_the_server_is_left_for_another(tmp_path, plain):
+    # Bound only, as by the reservation of another job: nobody is seen to listen.
+    with closing(reserve_port()) as other:
+        port = other.getsockname()[1]
+        ports = iter([Reservation(port), reserve_port()])
+        with serve(plain, {}, tmp_path / "log", 30, reserve=lambda: next(ports)) as server:
+            assert not server.url.endswith(f":{port}")
+        with (
+            pytest.raises(ServerError, match=f"port {port} was taken before .*already in use"),
+            serve(plain, {}, tmp_path / "log", 30, reserve=lambda: Reservation(port)),
+        ):
+            pass
+
+
+def test_a_server_that_binds_plainly_and_ends_is_started_once(tmp_path, plain):
+    launch = plain.model_copy(update={"command": [*plain.command, "--exit", "3"]})
+    with (
+        pytest.raises(ServerError, match=r"^the server ended \(exit 3\)"),
+        serve(launch, {}, tmp_path / "log", 30),
+    ):
+        pass
+
+
 def test_a_reserved_port_is_given_to_nobody_else():
     with closing(reserve_port()) as held:
         port = held.getsockname()[1]

@@ -38,6 +38,10 @@ class Launch(StrictModel):
     config_file: dict[str, Any] | None = Field(
         None, description="Content of the file that `{config_file}` names."
     )
+    # Not `bool`: left out where it does not apply, so that it is in no other framework's runs.
+    plain_bind: Literal[True] | None = Field(
+        None, description="It binds its port without SO_REUSEADDR: no reservation may stand."
+    )
 
 
 class Framework(StrictModel):
@@ -57,6 +61,7 @@ class Framework(StrictModel):
     config_file_dp_attn: dict[str, Any] = Field({})
     config_file_mtp: dict[str, Any] = Field({})
     config_file_draft_model: dict[str, Any] = Field({})
+    plain_bind: bool = False
     health: Text
     request: dict[str, Any] = Field({})
 
@@ -123,6 +128,7 @@ def compose(
         health=framework.health,
         request=framework.request,
         config_file=config_file,
+        plain_bind=framework.plain_bind or None,
     )
 
 
