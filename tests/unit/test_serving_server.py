@@ -120,11 +120,14 @@ def test_answers_of_a_wrong_length_are_flagged(measure):
     assert "20 answers are not 8 tokens long, but e.g. 7" in result["metrics"]["warnings"]
 
 
-def test_a_server_that_runs_already(measure):
-    with scripted_server("--itl", "0.002") as url:
-        result = measure(server={"base_url": url})
+def test_a_server_that_runs_already(measure, tmp_path):
+    times = tmp_path / "times"
+    with scripted_server("--itl", "0.002", "--times", str(times)) as url:
+        result = measure(server={"base_url": url, "request": {"ignore_eos": True}})
     assert result["status"] == "ok"
     assert result["boot"] is None
+    bodies = [json.loads(line)["body"] for line in times.read_text().splitlines()]
+    assert all(body["ignore_eos"] for body in bodies)
 
 
 def test_a_server_that_is_not_there(measure):

@@ -132,6 +132,12 @@ def compose(
     )
 
 
+def request_fields(name: str) -> dict[str, Any]:
+    """Fields that a framework wants in every request; none for one that is not known."""
+    known = load_frameworks()
+    return known[name].request if name in known else {}
+
+
 def filled(argument: str, fields: Mapping[str, Any]) -> str:
     """Fill the `{field}`s of one argument; others, such as the braces of JSON, stay.
 

@@ -187,7 +187,8 @@ def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
         f"{load.seed} {run.conc}",
     )  # fmt: skip
     server = servers.running()
-    extra = run.server.launch.request if run.server.launch else {}
+    options = run.server
+    extra = options.launch.request if options.launch else options.request or {}
     target = Target(server.url, model, run.osl, extra)
     with progress(f"concurrency {run.conc}", 2) as advance:
         warm = _warm_up(target, prompts[:num_warmups], run)
