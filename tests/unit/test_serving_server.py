@@ -284,9 +284,17 @@ def test_a_leftover_is_ended_by_the_next_start(holder, tmp_path):
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
-def test_the_server_of_a_living_job_is_left_alone(holder):
+@pytest.mark.parametrize("step_s", [0, 3600, -3600])
+def test_the_server_of_a_living_job_is_left_alone(holder, monkeypatch, step_s):
     before = served_processes()
-    assert end_leftovers() == []
+    created = psutil.Process.create_time
+
+    def create_time(process):  # as the system tells it of the job when its clock was set since
+        return created(process) + (step_s if process.pid == holder.pid else 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "create_time", create_time)
+        assert end_leftovers() == []
     assert served_processes() == before
     holder.terminate()
     holder.wait()

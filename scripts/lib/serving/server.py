@@ -27,7 +27,7 @@ from scripts.lib.serving import supervisor
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# `PID:START:PORT`: who started a server, in the environment of all its processes.
+# `PID:TICKS:PORT`: who started a server, in the environment of all its processes.
 OWNER = "SWEEPMAKE_SERVER_OWNER"
 PORT_ATTEMPTS = 3
 POLL_SECONDS = 0.1
@@ -153,7 +153,7 @@ def _started(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     if launch.config_file is not None:
         config_file.write_text(json.dumps(launch.config_file))  # JSON is YAML
-    owner = f"{os.getpid()}:{psutil.Process().create_time()}:{port}"
+    owner = f"{os.getpid()}:{_start_ticks(os.getpid())}:{port}"
     start = time.monotonic()
     with log_path.open("wb") as output:
         process = psutil.Popen(
@@ -246,12 +246,21 @@ def _served_processes() -> Iterator[tuple[psutil.Process, str]]:
 
 def _is_alive(owner: str) -> bool:
     try:
-        pid, started, _ = owner.split(":")
-        process = psutil.Process(int(pid))
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and abs(process.create_time() - float(started)) < 1
-    except (psutil.Error, ValueError):
+        pid, ticks, _ = owner.split(":")
+        alive = psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+        return alive and _start_ticks(int(pid)) == int(ticks)
+    except (psutil.Error, OSError, ValueError):
         return False
+
+
+def _start_ticks(pid: int) -> int:
+    """Clock ticks from the boot of the machine to the start of a process.
+
+    With the id it names a process for good; the time of day at its start moves with the clock.
+    Raises OSError when there is no such process.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19])  # field 22 of proc(5); the name before has ended field 2
 
 
 def _end(processes: list[psutil.Process]) -> None:
