@@ -15,6 +15,7 @@ import pytest
 
 from scripts import prepare_model, serve_benchmark
 from scripts.lib.config.frameworks import Launch
+from scripts.lib.serving.points import measure_points
 from scripts.lib.serving.server import ServerError, end_leftovers, reserve_port, serve
 from tests.conftest import ROOT
 from tests.unit.serving_cases import (
@@ -81,6 +82,22 @@ def test_prompts_are_the_same_for_a_seed_and_unlike_one_another(measure, tmp_pat
         seen.append(sorted(json.loads(line)["prompt"] for line in times.read_text().splitlines()))
     assert seen[0] == seen[1]
     assert len(set(seen[0])) == len(seen[0]) == 22
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_the_reason_of_each_point(tmp_path, embedded_model):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    options = {"server": {"tokenizer": str(tmp_path)}}
+    runs = {f"conc{conc}": served_run(conc=conc, **options) for conc in (2, 1)}
+    kept = {}
+
+    def keep(run, result, records):
+        kept[run] = (result.status, result.reason)
+
+    assert measure_points(runs, str(embedded_model), tmp_path, keep) == 0  # no server is started
+    assert list(kept) == ["conc1", "conc2"]
+    for status, reason in kept.values():
+        assert status == "failed"
+        assert reason.startswith(f"tokenizer of '{tmp_path}': cannot be loaded: ")
 
 
 def test_a_server_killed_in_the_midst(measure):

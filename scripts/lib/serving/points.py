@@ -48,8 +48,9 @@ def measure_points(
 ) -> int:
     """Measure runs of the same server by ascending concurrency; returns the server's starts.
 
-    A point that cannot be measured is kept with its reason, and the next one is gone on with. A
-    server that ended is started again for the next point; one that does not start ends all.
+    A point that cannot be measured, also for its tokenizer, is kept with its reason, and the next
+    one is gone on with. A server that ended is started again for the next point; one that does not
+    start ends all.
     """
     one = next(iter(runs.values()))
     if reason := unsupported(one):
@@ -68,7 +69,7 @@ def measure_points(
             log.info("%s: concurrency %d", run_id, run.conc)
             try:
                 outcome = _measure(run, model, servers)
-            except ServerError as error:
+            except (ServerError, InputError) as error:  # the server; the tokenizer
                 outcome = _Outcome("failed", str(error))
             record = device.record if device else None
             result = _result(run_id, run, started_at, outcome, record, servers.boot)
