@@ -70,6 +70,18 @@ def test_hardware_and_frameworks_share_one_plot(summary, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_the_measured_device_stands_beside_the_runner(name):
+    frame = table([row(1, device_name="NVIDIA H200"), row(2, device_name="NVIDIA L4"), row(4)])
+    shown = served(frame)
+    assert list(shown.columns[:3]) == ["Model", "Hardware", "Device"]
+    assert shown["Device"].tolist()[:2] == ["NVIDIA H200", "NVIDIA L4"]
+    (legend,) = FIGURES[name](frame).legends
+    assert {entry.get_text() for entry in legend.get_texts()} == {
+        "h200 (NVIDIA H200) vllm fp8", "h200 (NVIDIA L4) vllm fp8", "h200 vllm fp8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_and_tables_of_nothing_say_so(name):
     missing = {"run": "x", "sweeps": "s", "kind": "inference", "status": "missing", "reason": "?"}
     for frame in (table([row(status="failed", tput=None, intvty=None)]), table([missing])):

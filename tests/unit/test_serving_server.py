@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import prepare_model, serve_benchmark
+from scripts.lib import provenance
 from scripts.lib.config.frameworks import Launch
 from scripts.lib.serving.points import measure_points
 from scripts.lib.serving.server import ServerError, end_leftovers, reserve_port, serve
@@ -135,6 +136,21 @@ def test_answers_of_a_wrong_length_are_flagged(measure):
     assert result["status"] == "ok"
     assert result["metrics"]["num_wrong_length"] == 20
     assert "20 answers are not 8 tokens long, but e.g. 7" in result["metrics"]["warnings"]
+
+
+def test_a_runner_that_was_not_measured_is_flagged_and_the_device_known(measure, monkeypatch):
+    installed = {"vllm": "0.11.0", "sglang": "0.5.4", "tensorrt_llm": "1.0.0"}
+    version = provenance.metadata.version
+    monkeypatch.setattr(
+        provenance.metadata, "version", lambda name: installed.get(name) or version(name)
+    )
+    result = measure(runner="h200-rack1_0")
+    told = result["provenance"]
+    assert installed.items() <= told["packages"].items()
+    assert result["metrics"]["warnings"][-1] == (
+        f"the runner is h200-rack1_0, but the measured device is {told['device_name']}"
+    )
+    assert not any("the runner is" in text for text in measure()["metrics"]["warnings"])
 
 
 def test_a_server_that_runs_already(measure, tmp_path):

@@ -65,6 +65,7 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
         return nothing_to_show("No served model has been measured.")
     points = points[points[x].notna()]
     series_of = [*SERIES, *varying(points)]
+    points = points.assign(hardware=_measured_hardware(points))
     points = points.assign(**points[series_of].astype("string").fillna("none"))
     names = list(dict.fromkeys(points[series_of].itertuples(index=False, name=None)))
     panels = list(points.groupby(PANEL, sort=False))
@@ -92,6 +93,15 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     title = f"the first {len(shown)} of {len(panels)}" if len(panels) > len(shown) else None
     figure.legend(legend.values(), legend.keys(), title=title, loc="outside right upper")
     return figure
+
+
+def _measured_hardware(points: pd.DataFrame) -> pd.Series:
+    """The runner, and the device where it is known: nothing makes sure that they agree."""
+    runner = points["hardware"].astype("string")
+    if "device_name" not in points:
+        return runner
+    device = points["device_name"].astype("string").fillna("")
+    return runner.where(device == "", runner + " (" + device + ")")
 
 
 def _series(
