@@ -224,8 +224,8 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
             "sweeps.s.server.base_url: must hold no user or password",
         ),
         (
-            {"server": {"container": "docker"}},
-            "sweeps.s.server.container: must be 'apptainer' or 'enroot'",
+            {"server": {"container": "enroot"}},
+            "sweeps.s.server.container: must be 'apptainer', got 'enroot'",
         ),
         (
             {"load": {"random_range_ratio": 1.5}},

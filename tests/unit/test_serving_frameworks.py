@@ -138,9 +138,6 @@ def test_an_image_runs_in_its_container():
     launch = compose(POINT | {"framework": "sglang"}, container="apptainer")
     prefix = ["apptainer", "exec", "--nv", "docker://registry/team/server:1", "python3", "-m"]
     assert launch.command[:6] == prefix
-    assert compose(POINT | {"framework": "vllm"}, container="enroot").command[:4] == [
-        "enroot", "start", "registry#team/server:1", "vllm",
-    ]  # fmt: skip
 
 
 def test_a_wrong_line_of_the_frameworks_is_named(tmp_path):

@@ -96,7 +96,7 @@ def compose(
 ) -> Launch:
     """Compose the launch of a point on one node from its settings.
 
-    `container` (`apptainer`, `enroot`) runs it in the point's image.
+    `container` (`apptainer`) runs it in the point's image.
 
     Raises UnsupportedError where the framework is unknown or cannot do what the point asks for,
     and InputError where a name would be taken for an option.
@@ -187,10 +187,6 @@ def _container(container: str | None, image: str) -> list[str]:
     """Arguments before a command that runs in an image; its registry may end with '#' or '/'."""
     if container == "apptainer":
         return ["apptainer", "exec", "--nv", f"docker://{image.replace('#', '/', 1)}"]
-    if container == "enroot":
-        if image.startswith("-"):
-            raise InputError(f"image: must not begin with '-', got {image!r}")
-        return ["enroot", "start", image]
     return []
 
 

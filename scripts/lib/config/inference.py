@@ -79,7 +79,7 @@ class ServerOptions(StrictModel):
         None, description="Tokenizer by folder or hub name; the model's own unless given."
     )
     draft_model: Text | None = Field(None, description="Model of `spec-decoding: draft_model`.")
-    container: Literal["apptainer", "enroot"] | None = Field(
+    container: Literal["apptainer"] | None = Field(
         None, description="Runs the server in the entry's `image`; as it is installed unless given."
     )
     start_timeout_s: float = Field(
