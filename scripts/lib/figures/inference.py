@@ -4,6 +4,7 @@ Each hardware, framework and precision, and what else differs, has a colour. Its
 the points that no other one of it beats on both axes, is a line; the points off it are dimmed.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,8 @@ PANEL = ["model", "isl", "osl"]
 SERIES = ["hardware", "framework", "precision"]
 MAX_PANELS, COLUMNS = 12, 3
 MAX_LABELS = 24
+# Characters of a line of the legend, which stands beside the panels; names of CPUs are long.
+LABEL_WIDTH = 26
 DIMMED = 0.3
 
 
@@ -73,7 +76,7 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(4.4 * columns + 1.6, 3.6 * rows + 0.3), squeeze=False
+        rows, columns, figsize=(4.4 * columns + 2.2, 3.6 * rows + 0.3), squeeze=False
     )
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
@@ -121,7 +124,7 @@ def _series(
     )  # fmt: skip
     axes.plot(
         [xs[i] for i in best], [ys[i] for i in best], "-", marker=marker, color=color,
-        label=" ".join(name),
+        label=textwrap.fill(" ".join(name), LABEL_WIDTH),
     )  # fmt: skip
     if len(xs) <= MAX_LABELS:
         for i, conc in enumerate(points["conc"]):
