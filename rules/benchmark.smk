@@ -21,6 +21,7 @@ rule benchmark:
         ensure("results/runs/{run}/benchmark.json", non_empty=True),
     log:
         "logs/benchmark/{run}.log",
+    priority: priority_of
     conda:
         "../envs/sweepmake.yaml"
     threads: threads_of

@@ -8,11 +8,44 @@ from scripts.lib.workflow_progress import MEASURING
 
 
 def gpu_of(wildcards):
-    """GPUs of a measuring job; `auto` asks for them where a job finds as many."""
+    """GPUs that a measuring job asks for."""
+    return 0 if waits_for_server(wildcards) else gpus_used_by(wildcards)
+
+
+def gpus_used_by(wildcards):
+    """GPUs that a run is measured on; `auto` takes them where a job finds as many."""
     device, count = device_of(settings_of(wildcards))
     if device == "auto":
         return count if gpus_of_a_job() >= count else 0
     return count if device == "cuda" else 0
+
+
+def waits_for_server(wildcards):
+    """Whether a job leaves it to the first point of its server to ask for the GPUs.
+
+    One job measures all points of a server, and the others would hold GPUs that nothing uses.
+    Devices are locked, too, so that a job which must measure after all takes none of another's.
+    On a cluster a job has only the devices that it asks for.
+    """
+    run = run_of(wildcards)
+    if run.kind != "inference" or not workflow.local_exec:
+        return False
+    return first_points().get(server_of_run(run.id), run.id) != run.id
+
+
+@cache
+def first_points():
+    """The point of the lowest concurrency of each server that is started here."""
+    runs = [run.id for run in SWEEPS.runs.values() if run.kind == "inference"]
+    served = [run for run in runs if "launch" in settings_of_run(run)["server"]]
+    served.sort(key=lambda run: settings_of_run(run)["conc"], reverse=True)
+    return {server_of_run(run): run for run in served}
+
+
+def priority_of(wildcards):
+    """On this machine the job that holds the GPUs of a server goes before those that wait for it."""
+    serves = run_of(wildcards).kind == "inference" and gpu_of(wildcards)
+    return 1 if serves and workflow.local_exec else 0
 
 
 def device_of(settings):
@@ -85,7 +118,7 @@ def refuse_missing_gpus(workflow):
 
 def threads_of(wildcards):
     """All cores for a measurement on the CPU, so that nothing runs beside it."""
-    gpus = gpu_of(wildcards)
+    gpus = gpus_used_by(wildcards)
     if workflow.local_exec:
         return 1 if gpus else workflow.cores
     return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)

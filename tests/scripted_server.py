@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--unhealthy", dest="healthy", action="store_false")
     parser.add_argument("--exit", type=int, help="end at once with this code and a last word")
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM, leave a child")
+    parser.add_argument("--plain-bind", action="store_true", help="bind without SO_REUSEADDR")
     options = parser.parse_args()
     if options.exit is not None:
         print("the scripted server cannot find its weights", flush=True)
@@ -93,7 +94,8 @@ def main() -> None:
     app = web.Application()
     app.add_routes([web.get("/health", health), web.post("/v1/completions", completions)])
     listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not options.plain_bind:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", options.port))
     web.run_app(app, sock=listener, print=None, handle_signals=not options.stubborn)
 

@@ -15,7 +15,10 @@ from scripts.lib.devices.record import DeviceRecord, cpu_model
 from scripts.lib.results.result import Provenance
 from scripts.lib.units import MIB
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "snakemake", "triton", "flash-attn")
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "numpy", "snakemake", "triton", "flash-attn", "vllm",
+    "sglang", "tensorrt_llm",
+)  # fmt: skip
 
 
 def now() -> str:

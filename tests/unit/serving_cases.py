@@ -26,13 +26,15 @@ def launch_of(*options: str) -> dict:
     }
 
 
-def served_run(*options: str, conc: int = 2, osl: int = 8, server=None, **load) -> InferenceRun:
+def served_run(
+    *options: str, conc: int = 2, osl: int = 8, runner: str = "cpu", server=None, **load
+) -> InferenceRun:
     """A run whose server is the scripted one with these options."""
     launch = None if server and "base_url" in server else launch_of(*options)
     return InferenceRun.model_validate(
         {
             "image": "none", "model": "embedded", "model_prefix": "m", "precision": "fp32",
-            "framework": "scripted", "runner": "cpu", "isl": 16, "osl": osl, "tp": 1, "ep": 1,
+            "framework": "scripted", "runner": runner, "isl": 16, "osl": osl, "tp": 1, "ep": 1,
             "dp_attn": False, "conc": conc, "max_model_len": 64, "exp_name": "m",
             "load": {"prompts_per_conc": 10, "warmups_per_conc": 1, **load},
             "server": {"device": "cpu", "start_timeout_s": 30, "launch": launch, **(server or {})},

@@ -87,6 +87,14 @@ def test_every_filter_of_a_sweep_is_the_commands(config, tmp_path, capsys):
     assert [s["tp"] for s in settings_of(tested, "s")] == [8, 4, 4, 4]
 
 
+def test_a_server_that_runs_already_is_asked_as_its_framework_wants(config, tmp_path):
+    frameworks = ("vllm", "transformers", "other")
+    file = write(tmp_path / "m.yaml", {name: entry(framework=name) for name in frameworks})
+    expansion = expand(config(s=serving(file, server={"base_url": "http://127.0.0.1:8000"})))
+    told = {s["framework"]: s["server"].get("request") for s in settings_of(expansion, "s")}
+    assert told == {"vllm": {"ignore_eos": True}, "transformers": None, "other": None}
+
+
 def test_runs_have_readable_ids_and_files_that_programs_can_read(config, tmp_path):
     file = write(
         tmp_path / "m.yaml",
@@ -216,8 +224,8 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
             "sweeps.s.server.base_url: must hold no user or password",
         ),
         (
-            {"server": {"container": "docker"}},
-            "sweeps.s.server.container: must be 'apptainer' or 'enroot'",
+            {"server": {"container": "enroot"}},
+            "sweeps.s.server.container: must be 'apptainer', got 'enroot'",
         ),
         (
             {"load": {"random_range_ratio": 1.5}},

@@ -10,6 +10,7 @@ from scripts.lib.serving.client import Target, run_load
 from scripts.lib.serving.metrics import (
     figures,
     itl_ms,
+    other_hardware,
     summarize_latency,
     tpot_ms,
     warnings_of,
@@ -183,3 +184,24 @@ def test_other_counts_of_the_server_are_told():
     assert "the server made 64 tokens by its own count, 32 by the tokenizer" in " ".join(
         warnings_of(load, 16)
     )
+
+
+@pytest.mark.parametrize(
+    ("runner", "device", "same"),
+    [
+        ("h200", "NVIDIA H200", True),
+        ("H100-rack1_0", "NVIDIA H100 80GB HBM3", True),
+        ("a100", "NVIDIA A100-SXM4-80GB", True),
+        ("mi300x", "AMD Instinct MI300X", True),
+        ("gb200-nvl72_0", "NVIDIA GB200", True),
+        ("h200", "NVIDIA H100 80GB HBM3", False),
+        ("b200", "NVIDIA GB200", False),
+        ("h20", "NVIDIA H200", False),
+        ("mi300x", "AMD EPYC 7B13", False),
+        ("cpu", "AMD EPYC 7B13", True),
+        ("lab2-node17", "NVIDIA L4", True),
+    ],
+)
+def test_a_runner_of_other_hardware_is_told(runner, device, same):
+    told = [f"the runner is {runner}, but the measured device is {device}"]
+    assert other_hardware(runner, device) == ([] if same else told)

@@ -70,6 +70,27 @@ def test_hardware_and_frameworks_share_one_plot(summary, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_the_measured_device_stands_beside_the_runner(name):
+    frame = table([row(1, device_name="NVIDIA H200"), row(2, device_name="NVIDIA L4"), row(4)])
+    shown = served(frame)
+    assert list(shown.columns[:3]) == ["Model", "Hardware", "Device"]
+    assert shown["Device"].tolist()[:2] == ["NVIDIA H200", "NVIDIA L4"]
+    (legend,) = FIGURES[name](frame).legends
+    assert {" ".join(entry.get_text().split()) for entry in legend.get_texts()} == {
+        "h200 (NVIDIA H200) vllm fp8", "h200 (NVIDIA L4) vllm fp8", "h200 vllm fp8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_long_name_of_a_device_leaves_room_for_the_panel(name):
+    use_style()
+    device = "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
+    figure = FIGURES[name](table([row(1, runner="cpu", device_name=device), row(2, runner="cpu")]))
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.4
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_and_tables_of_nothing_say_so(name):
     missing = {"run": "x", "sweeps": "s", "kind": "inference", "status": "missing", "reason": "?"}
     for frame in (table([row(status="failed", tput=None, intvty=None)]), table([missing])):

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import prepare_model, serve_benchmark
+from scripts.lib import provenance
 from scripts.lib.config.frameworks import Launch
+from scripts.lib.serving.points import measure_points
 from scripts.lib.serving.server import ServerError, end_leftovers, reserve_port, serve
 from tests.conftest import ROOT
 from tests.unit.serving_cases import (
@@ -83,6 +85,22 @@ def test_prompts_are_the_same_for_a_seed_and_unlike_one_another(measure, tmp_pat
     assert len(set(seen[0])) == len(seen[0]) == 22
 
 
+def test_a_tokenizer_that_cannot_be_loaded_is_the_reason_of_each_point(tmp_path, embedded_model):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    options = {"server": {"tokenizer": str(tmp_path)}}
+    runs = {f"conc{conc}": served_run(conc=conc, **options) for conc in (2, 1)}
+    kept = {}
+
+    def keep(run, result, records):
+        kept[run] = (result.status, result.reason)
+
+    assert measure_points(runs, str(embedded_model), tmp_path, keep) == 0  # no server is started
+    assert list(kept) == ["conc1", "conc2"]
+    for status, reason in kept.values():
+        assert status == "failed"
+        assert reason.startswith(f"tokenizer of '{tmp_path}': cannot be loaded: ")
+
+
 def test_a_server_killed_in_the_midst(measure):
     result = measure("--die-at", "10")
     assert result["status"] == "failed"
@@ -120,11 +138,29 @@ def test_answers_of_a_wrong_length_are_flagged(measure):
     assert "20 answers are not 8 tokens long, but e.g. 7" in result["metrics"]["warnings"]
 
 
-def test_a_server_that_runs_already(measure):
-    with scripted_server("--itl", "0.002") as url:
-        result = measure(server={"base_url": url})
+def test_a_runner_that_was_not_measured_is_flagged_and_the_device_known(measure, monkeypatch):
+    installed = {"vllm": "0.11.0", "sglang": "0.5.4", "tensorrt_llm": "1.0.0"}
+    version = provenance.metadata.version
+    monkeypatch.setattr(
+        provenance.metadata, "version", lambda name: installed.get(name) or version(name)
+    )
+    result = measure(runner="h200-rack1_0")
+    told = result["provenance"]
+    assert installed.items() <= told["packages"].items()
+    assert result["metrics"]["warnings"][-1] == (
+        f"the runner is h200-rack1_0, but the measured device is {told['device_name']}"
+    )
+    assert not any("the runner is" in text for text in measure()["metrics"]["warnings"])
+
+
+def test_a_server_that_runs_already(measure, tmp_path):
+    times = tmp_path / "times"
+    with scripted_server("--itl", "0.002", "--times", str(times)) as url:
+        result = measure(server={"base_url": url, "request": {"ignore_eos": True}})
     assert result["status"] == "ok"
     assert result["boot"] is None
+    bodies = [json.loads(line)["body"] for line in times.read_text().splitlines()]
+    assert all(body["ignore_eos"] for body in bodies)
 
 
 def test_a_server_that_is_not_there(measure):
@@ -176,6 +212,42 @@ def test_a_port_that_stays_in_use_is_a_reason(tmp_path, taken):
     with (
         pytest.raises(ServerError, match=f"port {taken} is taken by another program .python"),
         serve(launch, {}, tmp_path / "log", 30, reserve=lambda: Reservation(taken)),
+    ):
+        pass
+
+
+@pytest.fixture
+def plain():
+    """The launch of a server that binds its port without SO_REUSEADDR."""
+    return Launch.model_validate(launch_of("--plain-bind") | {"plain_bind": True})
+
+
+def test_a_server_that_binds_plainly_gets_its_port(tmp_path, plain):
+    held = reserve_port()
+    port = held.getsockname()[1]
+    with serve(plain, {}, tmp_path / "log", 30, reserve=lambda: held) as server:
+        assert server.url.endswith(f":{port}")
+
+
+def test_a_port_that_is_bound_before_the_server_is_left_for_another(tmp_path, plain):
+    # Bound only, as by the reservation of another job: nobody is seen to listen.
+    with closing(reserve_port()) as other:
+        port = other.getsockname()[1]
+        ports = iter([Reservation(port), reserve_port()])
+        with serve(plain, {}, tmp_path / "log", 30, reserve=lambda: next(ports)) as server:
+            assert not server.url.endswith(f":{port}")
+        with (
+            pytest.raises(ServerError, match=f"port {port} was taken before .*already in use"),
+            serve(plain, {}, tmp_path / "log", 30, reserve=lambda: Reservation(port)),
+        ):
+            pass
+
+
+def test_a_server_that_binds_plainly_and_ends_is_started_once(tmp_path, plain):
+    launch = plain.model_copy(update={"command": [*plain.command, "--exit", "3"]})
+    with (
+        pytest.raises(ServerError, match=r"^the server ended \(exit 3\)"),
+        serve(launch, {}, tmp_path / "log", 30),
     ):
         pass
 
@@ -245,9 +317,17 @@ def test_a_leftover_is_ended_by_the_next_start(holder, tmp_path):
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
-def test_the_server_of_a_living_job_is_left_alone(holder):
+@pytest.mark.parametrize("step_s", [0, 3600, -3600])
+def test_the_server_of_a_living_job_is_left_alone(holder, monkeypatch, step_s):
     before = served_processes()
-    assert end_leftovers() == []
+    created = psutil.Process.create_time
+
+    def create_time(process):  # as the system tells it of the job when its clock was set since
+        return created(process) + (step_s if process.pid == holder.pid else 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "create_time", create_time)
+        assert end_leftovers() == []
     assert served_processes() == before
     holder.terminate()
     holder.wait()

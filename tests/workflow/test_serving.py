@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import time
 
@@ -179,6 +180,28 @@ def test_what_a_killed_call_measured_is_kept(served):
     path.with_name("requests.parquet").replace(folder / "measured" / f"{run}.parquet")
     served.run()
     assert path.read_text() == before
+
+
+def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    space = [{"tp": 2, "conc-list": [4, 1, 16]}, {"tp": 1, "conc-list": [8, 2]}]
+    entry = ENTRY | {
+        "model": "org/model", "framework": "vllm",
+        "seq-len-configs": [{"isl": 16, "osl": 8, "search-space": space}],
+    }  # fmt: skip
+    sweep = {"kind": "inference", "entries": {"hub": entry}, "server": {"device": "cuda"}}
+    output = Workflow(tmp_path, {"sweeps": {"s": sweep}}).run("-n", "--cores", "8")
+    jobs = output.split("rule benchmark:")[1:]
+    asked = {}
+    for job in (text.split("\n\n")[0] for text in jobs):
+        point = re.search(r"vllm-cpu-(tp\d)-ep1-(conc\d+)", job).groups()
+        asked[point] = (re.search(r"gpu=(\d)", job)[1], "priority: 1" in job)
+        assert "threads" not in job, "a job that waits takes one core"
+    assert asked == {
+        ("tp2", "conc1"): ("2", True), ("tp2", "conc4"): ("0", False),
+        ("tp2", "conc16"): ("0", False), ("tp1", "conc2"): ("1", True),
+        ("tp1", "conc8"): ("0", False),
+    }  # fmt: skip
 
 
 def test_the_report_has_its_table_and_figures(served):

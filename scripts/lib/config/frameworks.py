@@ -38,6 +38,10 @@ class Launch(StrictModel):
     config_file: dict[str, Any] | None = Field(
         None, description="Content of the file that `{config_file}` names."
     )
+    # Not `bool`: left out where it does not apply, so that it is in no other framework's runs.
+    plain_bind: Literal[True] | None = Field(
+        None, description="It binds its port without SO_REUSEADDR: no reservation may stand."
+    )
 
 
 class Framework(StrictModel):
@@ -57,6 +61,7 @@ class Framework(StrictModel):
     config_file_dp_attn: dict[str, Any] = Field({})
     config_file_mtp: dict[str, Any] = Field({})
     config_file_draft_model: dict[str, Any] = Field({})
+    plain_bind: bool = False
     health: Text
     request: dict[str, Any] = Field({})
 
@@ -91,7 +96,7 @@ def compose(
 ) -> Launch:
     """Compose the launch of a point on one node from its settings.
 
-    `container` (`apptainer`, `enroot`) runs it in the point's image.
+    `container` (`apptainer`) runs it in the point's image.
 
     Raises UnsupportedError where the framework is unknown or cannot do what the point asks for,
     and InputError where a name would be taken for an option.
@@ -123,7 +128,14 @@ def compose(
         health=framework.health,
         request=framework.request,
         config_file=config_file,
+        plain_bind=framework.plain_bind or None,
     )
+
+
+def request_fields(name: str) -> dict[str, Any]:
+    """Fields that a framework wants in every request; none for one that is not known."""
+    known = load_frameworks()
+    return known[name].request if name in known else {}
 
 
 def filled(argument: str, fields: Mapping[str, Any]) -> str:
@@ -175,10 +187,6 @@ def _container(container: str | None, image: str) -> list[str]:
     """Arguments before a command that runs in an image; its registry may end with '#' or '/'."""
     if container == "apptainer":
         return ["apptainer", "exec", "--nv", f"docker://{image.replace('#', '/', 1)}"]
-    if container == "enroot":
-        if image.startswith("-"):
-            raise InputError(f"image: must not begin with '-', got {image!r}")
-        return ["enroot", "start", image]
     return []
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from scripts.lib.config.frameworks import Launch, UnsupportedError, compose
+from scripts.lib.config.frameworks import Launch, UnsupportedError, compose, request_fields
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.sweep import Device
 from scripts.lib.matrix import Filters, Master, full_sweep, load_master
@@ -79,7 +79,7 @@ class ServerOptions(StrictModel):
         None, description="Tokenizer by folder or hub name; the model's own unless given."
     )
     draft_model: Text | None = Field(None, description="Model of `spec-decoding: draft_model`.")
-    container: Literal["apptainer", "enroot"] | None = Field(
+    container: Literal["apptainer"] | None = Field(
         None, description="Runs the server in the entry's `image`; as it is installed unless given."
     )
     start_timeout_s: float = Field(
@@ -91,6 +91,9 @@ class Server(ServerOptions):
     """The server of a run, resolved."""
 
     launch: Launch | None = Field(None, description="How it is started; none is with `base_url`.")
+    request: dict[str, Any] | None = Field(
+        None, description="With `base_url`: fields added to every request; else `launch` has them."
+    )
     unsupported: str = Field("", description="Why the framework cannot serve this point.")
 
 
@@ -179,7 +182,9 @@ class InferenceSweep(StrictModel):
         if "prefill" in settings:
             return {"unsupported": MULTINODE}
         if self.server.base_url:
-            return {}
+            # Not started here, but told the length of the output like one that is.
+            request = request_fields(settings["framework"])
+            return {"request": request} if request else {}
         try:
             launch = compose(settings, self.server.draft_model, self.server.container)
         except UnsupportedError as error:

@@ -4,6 +4,7 @@ Each hardware, framework and precision, and what else differs, has a colour. Its
 the points that no other one of it beats on both axes, is a line; the points off it are dimmed.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,8 @@ PANEL = ["model", "isl", "osl"]
 SERIES = ["hardware", "framework", "precision"]
 MAX_PANELS, COLUMNS = 12, 3
 MAX_LABELS = 24
+# Characters of a line of the legend, which stands beside the panels; names of CPUs are long.
+LABEL_WIDTH = 26
 DIMMED = 0.3
 
 
@@ -65,6 +68,7 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
         return nothing_to_show("No served model has been measured.")
     points = points[points[x].notna()]
     series_of = [*SERIES, *varying(points)]
+    points = points.assign(hardware=_measured_hardware(points))
     points = points.assign(**points[series_of].astype("string").fillna("none"))
     names = list(dict.fromkeys(points[series_of].itertuples(index=False, name=None)))
     panels = list(points.groupby(PANEL, sort=False))
@@ -72,7 +76,7 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(4.4 * columns + 1.6, 3.6 * rows + 0.3), squeeze=False
+        rows, columns, figsize=(4.4 * columns + 2.2, 3.6 * rows + 0.3), squeeze=False
     )
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
@@ -94,6 +98,15 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     return figure
 
 
+def _measured_hardware(points: pd.DataFrame) -> pd.Series:
+    """The runner, and the device where it is known: nothing makes sure that they agree."""
+    runner = points["hardware"].astype("string")
+    if "device_name" not in points:
+        return runner
+    device = points["device_name"].astype("string").fillna("")
+    return runner.where(device == "", runner + " (" + device + ")")
+
+
 def _series(
     axes: Axes,
     points: pd.DataFrame,
@@ -111,7 +124,7 @@ def _series(
     )  # fmt: skip
     axes.plot(
         [xs[i] for i in best], [ys[i] for i in best], "-", marker=marker, color=color,
-        label=" ".join(name),
+        label=textwrap.fill(" ".join(name), LABEL_WIDTH),
     )  # fmt: skip
     if len(xs) <= MAX_LABELS:
         for i, conc in enumerate(points["conc"]):

@@ -1,5 +1,6 @@
 """Figures of a load from its records; pure."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ CLIENT_CPU_LIMIT = 0.8
 COUNT_TOLERANCE = 0.02
 # Above this ratio of mean to median, some answers waited for something else than their turn.
 STALL_RATIO = 1.5
+# Runners named after a GPU, such as h200, gb200-nvl72 or mi300x, not after a place.
+GPU_RUNNER = re.compile(r"((?:g?[bh]|[alv]|mi)\d{2,3}[a-z]*|[lt]4)(?![a-z0-9])", re.IGNORECASE)
 STATISTICS = ("mean", "median", "std", "p90", "p99", "p99_9")
 
 
@@ -122,3 +125,13 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
         share = round(100 * load.client_cpu_share)
         found.append(f"the client used {share} % of a core: it may be what was measured")
     return found
+
+
+def other_hardware(runner: str, device_name: str) -> list[str]:
+    """A warning where the runner names a GPU and the measured device is not that one."""
+    named = GPU_RUNNER.match(runner)
+    if named is None:
+        return []
+    # As a word: a GB200 is no B200.
+    same = re.search(rf"(?<![a-z0-9]){named[1]}(?![a-z0-9])", device_name, re.IGNORECASE)
+    return [] if same else [f"the runner is {runner}, but the measured device is {device_name}"]

@@ -22,7 +22,12 @@ from scripts.lib.results.inference import (
 from scripts.lib.results.result import Status
 from scripts.lib.schema.errors import InputError
 from scripts.lib.serving.client import MAX_FAILED_SHARE, LoadRun, Record, Target, run_load
-from scripts.lib.serving.metrics import figures, warnings_of, wrong_lengths
+from scripts.lib.serving.metrics import (
+    figures,
+    other_hardware,
+    warnings_of,
+    wrong_lengths,
+)
 from scripts.lib.serving.prompts import Prompt, count_tokens, load_tokenizer, make_prompts
 from scripts.lib.serving.server import RunningServer, ServerError, missing_program, serve
 
@@ -48,8 +53,9 @@ def measure_points(
 ) -> int:
     """Measure runs of the same server by ascending concurrency; returns the server's starts.
 
-    A point that cannot be measured is kept with its reason, and the next one is gone on with. A
-    server that ended is started again for the next point; one that does not start ends all.
+    A point that cannot be measured, also for its tokenizer, is kept with its reason, and the next
+    one is gone on with. A server that ended is started again for the next point; one that does not
+    start ends all.
     """
     one = next(iter(runs.values()))
     if reason := unsupported(one):
@@ -61,16 +67,16 @@ def measure_points(
     with ExitStack() as held:
         # A server that runs elsewhere needs no device here.
         device = None if one.server.base_url else held.enter_context(_device(one))
+        record = device.record if device else None
         servers = _Servers(one, model, device, log_dir)
         held.callback(servers.close)
         for run_id, run in order:
             started_at = now()
             log.info("%s: concurrency %d", run_id, run.conc)
             try:
-                outcome = _measure(run, model, servers)
-            except ServerError as error:
+                outcome = _measure(run, model, servers, record)
+            except (ServerError, InputError) as error:  # the server; the tokenizer
                 outcome = _Outcome("failed", str(error))
-            record = device.record if device else None
             result = _result(run_id, run, started_at, outcome, record, servers.boot)
             log.info("%s: %s %s", run_id, result.status, result.reason)
             keep(run_id, result, outcome.records or [])
@@ -177,7 +183,9 @@ def _threads() -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, cores - 1))}
 
 
-def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
+def _measure(
+    run: InferenceRun, model: str, servers: _Servers, device: DeviceRecord | None
+) -> _Outcome:
     load = run.load
     num_prompts, num_warmups = load.prompts_per_conc * run.conc, load.warmups_per_conc * run.conc
     tokenizer = load_tokenizer(run.server.tokenizer or model)
@@ -187,7 +195,8 @@ def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
         f"{load.seed} {run.conc}",
     )  # fmt: skip
     server = servers.running()
-    extra = run.server.launch.request if run.server.launch else {}
+    options = run.server
+    extra = options.launch.request if options.launch else options.request or {}
     target = Target(server.url, model, run.osl, extra)
     with progress(f"concurrency {run.conc}", 2) as advance:
         warm = _warm_up(target, prompts[:num_warmups], run)
@@ -199,7 +208,7 @@ def _measure(run: InferenceRun, model: str, servers: _Servers) -> _Outcome:
     _count_tokens(tokenizer, measured.records)
     failed = any(record.error for record in measured.records)
     problem = server.problem(END_SECONDS) if failed else ""
-    return _outcome(run, measured, num_prompts, problem)
+    return _outcome(run, measured, num_prompts, problem, device)
 
 
 def _warm_up(target: Target, prompts: list[Prompt], run: InferenceRun) -> str:
@@ -218,7 +227,13 @@ def _count_tokens(tokenizer: object, records: list[Record]) -> None:
         record.output_tokens = tokens
 
 
-def _outcome(run: InferenceRun, load: LoadRun, num_prompts: int, problem: str) -> _Outcome:
+def _outcome(
+    run: InferenceRun,
+    load: LoadRun,
+    num_prompts: int,
+    problem: str,
+    device: DeviceRecord | None,
+) -> _Outcome:
     failed = [record for record in load.records if record.error]
     if problem:
         return _Outcome("failed", problem, records=load.records)
@@ -226,13 +241,16 @@ def _outcome(run: InferenceRun, load: LoadRun, num_prompts: int, problem: str) -
         reason = f"{len(failed)} of {len(load.records)} requests failed, the first: "
         return _Outcome("failed", reason + failed[0].error, records=load.records)
     num_gpus = run.tp
+    warnings = warnings_of(load, run.osl)
+    if device:
+        warnings += other_hardware(run.runner, device.name)
     metrics = InferenceMetrics(
         num_gpus=num_gpus,
         num_prompts=num_prompts,
         num_failed=len(failed),
         num_wrong_length=wrong_lengths(load.records, run.osl),
         client_cpu_share=load.client_cpu_share,
-        warnings=warnings_of(load, run.osl),
+        warnings=warnings,
         **figures(load, num_gpus),
     )
     return _Outcome("ok", metrics=metrics, records=load.records)

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from scripts.lib.schema.errors import InputError
 
@@ -39,7 +39,7 @@ def make_prompts(
     """Draw `count` prompts with lengths between `random_range_ratio * isl` and `isl` tokens.
 
     Every prompt is different text, so that no server answers from a cache of prefixes. Raises
-    InputError when the tokenizer allows no text of an exact length.
+    InputError when the tokenizer allows no text of an exact length, or cannot read one.
     """
     draw = random.Random(seed)
     words = _words(tokenizer, draw)
@@ -48,20 +48,31 @@ def make_prompts(
 
 
 def count_tokens(tokenizer: Tokenizer, texts: list[str]) -> list[int]:
-    """Tokens of answers, without special ones."""
-    return [len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    """Tokens of texts, without special ones. Raises InputError when one cannot be read."""
+    return [len(found.ids) for found in _encode(tokenizer, texts, special=False)]
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str], special: bool) -> list[Encoding]:
+    try:
+        return tokenizer.encode_batch(texts, add_special_tokens=special)
+    except Exception as error:  # the library raises bare exceptions
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the tokenizer cannot read a text: {reason}") from None
 
 
 def _words(tokenizer: Tokenizer, draw: random.Random) -> list[str]:
-    """Texts that are one token each, and begin with a blank so that they stay one in a row."""
+    """Texts that begin with a blank and are one token each in a row of them.
+
+    At the start of a text one may be more: normalisers put a blank of their own before it.
+    """
     ids = list(range(tokenizer.get_vocab_size()))
     draw.shuffle(ids)
     words = []
     for token in ids:
         text = " " + tokenizer.decode([token]).strip()
         if text[1:].isascii() and text[1:].isalpha():
-            found = tokenizer.encode(text, add_special_tokens=False).ids
-            if len(found) == 1:
+            once, twice = count_tokens(tokenizer, [text, text + text])
+            if twice - once == 1:
                 words.append(text)
         if len(words) == MAX_CANDIDATES:
             break
@@ -74,10 +85,10 @@ def _prompt(tokenizer: Tokenizer, words: list[str], length: int, draw: random.Ra
     chosen = draw.choices(words, k=length)
     for _ in range(ATTEMPTS):
         text = "".join(chosen)
-        found = len(tokenizer.encode(text).ids)
+        found = len(_encode(tokenizer, [text], special=True)[0].ids)
         if found == length:
             return Prompt(text, length)
-        if found > length:  # special tokens count, too
+        if found > length:  # special tokens count, too, and a blank before the text
             chosen = chosen[: max(1, len(chosen) - (found - length))]
         else:
             chosen += draw.choices(words, k=length - found)

@@ -27,7 +27,7 @@ from scripts.lib.serving import supervisor
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# `PID:START:PORT`: who started a server, in the environment of all its processes.
+# `PID:TICKS:PORT`: who started a server, in the environment of all its processes.
 OWNER = "SWEEPMAKE_SERVER_OWNER"
 PORT_ATTEMPTS = 3
 POLL_SECONDS = 0.1
@@ -39,7 +39,7 @@ class ServerError(Exception):
 
 
 class PortTakenError(ServerError):
-    """Another program listens on the port that was meant for a server."""
+    """Another program has the port that was meant for a server."""
 
 
 @dataclass
@@ -75,16 +75,18 @@ def serve(
     """Run a server for the time of the block.
 
     `fields` fills what `launch` leaves open: model, device. `environment` is added to that of this
-    process. `reserve` returns a bound socket whose
-    port the server gets. Raises ServerError when the command is not there, ends early, is not
-    healthy within `timeout_s` seconds, or finds its port taken again and again. When the block is
-    left no process of the server is left.
+    process. `reserve` returns a bound socket whose port the server gets; it is closed before the
+    start where `launch` says `plain_bind`, else kept. Raises ServerError when the command is not
+    there, ends early, is not healthy within `timeout_s` seconds, or finds its port taken again and
+    again. When the block is left no process of the server is left.
     """
     end_leftovers()
     for attempt in range(PORT_ATTEMPTS):
         with closing((reserve or reserve_port)()) as held:
             try:
                 port = held.getsockname()[1]
+                if launch.plain_bind:
+                    held.close()
                 with _started(launch, fields, log_path, timeout_s, environment, port) as server:
                     yield server
                     return
@@ -151,7 +153,7 @@ def _started(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     if launch.config_file is not None:
         config_file.write_text(json.dumps(launch.config_file))  # JSON is YAML
-    owner = f"{os.getpid()}:{psutil.Process().create_time()}:{port}"
+    owner = f"{os.getpid()}:{_start_ticks(os.getpid())}:{port}"
     start = time.monotonic()
     with log_path.open("wb") as output:
         process = psutil.Popen(
@@ -161,20 +163,22 @@ def _started(
         )  # fmt: skip
     try:
         server = RunningServer(f"http://{HOST}:{port}", command, 0.0, log_path, process)
-        _wait_until_healthy(server, launch.health, port, timeout_s)
+        _wait_until_healthy(server, launch, port, timeout_s)
         server.start_seconds = time.monotonic() - start
         yield server
     finally:
         _stop(process, owner)
 
 
-def _wait_until_healthy(server: RunningServer, path: str, port: int, timeout_s: float) -> None:
+def _wait_until_healthy(server: RunningServer, launch: Launch, port: int, timeout_s: float) -> None:
     end = time.monotonic() + timeout_s
     while True:
-        healthy = _answers(port, path)
+        healthy = _answers(port, launch.health)
         ended = server.problem()
         if (healthy or ended) and (other := _other_listener(server.process, port)):
             raise PortTakenError(f"port {port} is taken by {other}")
+        if ended and launch.plain_bind and not _can_be_bound(port):
+            raise PortTakenError(f"port {port} was taken before the server had it; {ended}")
         if ended:
             raise ServerError(ended)
         if healthy:
@@ -193,6 +197,19 @@ def _answers(port: int, path: str) -> bool:
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
+
+
+def _can_be_bound(port: int) -> bool:
+    """Whether a server that binds plainly could have the port now.
+
+    Asked of the kernel, because a socket that is bound and does not listen is in none of its lists.
+    """
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def _other_listener(process: psutil.Popen, port: int) -> str:
@@ -229,12 +246,21 @@ def _served_processes() -> Iterator[tuple[psutil.Process, str]]:
 
 def _is_alive(owner: str) -> bool:
     try:
-        pid, started, _ = owner.split(":")
-        process = psutil.Process(int(pid))
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and abs(process.create_time() - float(started)) < 1
-    except (psutil.Error, ValueError):
+        pid, ticks, _ = owner.split(":")
+        alive = psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+        return alive and _start_ticks(int(pid)) == int(ticks)
+    except (psutil.Error, OSError, ValueError):
         return False
+
+
+def _start_ticks(pid: int) -> int:
+    """Clock ticks from the boot of the machine to the start of a process.
+
+    With the id it names a process for good; the time of day at its start moves with the clock.
+    Raises OSError when there is no such process.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19])  # field 22 of proc(5); the name before has ended field 2
 
 
 def _end(processes: list[psutil.Process]) -> None:

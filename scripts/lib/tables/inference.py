@@ -40,6 +40,9 @@ def served(summary: pd.DataFrame) -> pd.DataFrame:
     """All points, whatever became of them: medians, and rates per GPU (a CPU counts as one)."""
     points = inference_runs(summary)
     columns = {
+        "model": COLUMNS["model"],
+        "hardware": COLUMNS["hardware"],
+        "device_name": "Device",  # the measured one; the runner is what the entry is for
         **COLUMNS,
         **{key: VARIANT[key] for key in varying(points)},
         "status": "Status",
@@ -55,7 +58,7 @@ def served(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def inference_runs(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of inference runs, with `hardware`: the runner type, and the device where it is known.
+    """Rows of inference runs, with `hardware`: the runner that the entry names.
 
     Sorted by server and concurrency, the sweeps' order else.
     """
