@@ -42,6 +42,8 @@ from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 FAILURE = "failure-rank{}.json"
+# What a rank tells the others, which would repeat a reason that it shows itself.
+SAID = "its own output says why"
 
 
 class RankFailed(OSError):
@@ -74,7 +76,11 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     size, failure = _batch_size(run, arguments.batch_size)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         with joined_ranks() as ranks:
-            return _under_torchrun(run_id, run, arguments, size, failure, started_at, ranks)
+            try:
+                return _under_torchrun(run_id, run, arguments, size, failure, started_at, ranks)
+            except InputError:
+                ranks.leave(SAID)
+                raise
     kind = run.device
     if kind == "auto" and len(visible_gpus()) < run.ranks:
         kind = "cpu"
@@ -142,7 +148,7 @@ def _end_all(
     """
     failure = Failure(failure.status, f"rank {ranks.rank}: {failure.reason}")
     _write(run_id, run, arguments, None, failure, started_at, held)
-    ranks.leave("its own output says why")
+    ranks.leave(SAID)
     raise RankFailed(failure.reason)
 
 

@@ -250,7 +250,7 @@ def test_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
     assert "Traceback" not in told
 
 
-# Rank 1 fails at its third batch; rank 0 has minutes to do.
+# One rank takes half a second a batch, and rank 1 may fail at its third one.
 TORCHRUN_SCRIPT = """
 import os, sys, time
 from pathlib import Path
@@ -261,10 +261,11 @@ answer, calls = Evaluator._answer, []
 
 def broken(self, batch):
     calls.append(batch)
-    if os.environ["RANK"] == "1" and len(calls) == 3:
+    if {fails} and os.environ["RANK"] == "1" and len(calls) == 3:
         Path({mark!r}).touch()
         raise RuntimeError("boom")
-    time.sleep(0.5)
+    if os.environ["RANK"] == "{slow}":
+        time.sleep(0.5)
     return answer(self, batch)
 
 Evaluator._answer = broken
@@ -272,17 +273,33 @@ sys.exit(accuracy.main({options!r}))
 """
 
 
-def test_under_torchrun_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
-    many = {"num_samples": 800, "batch_size": 1}
-    mark, script = tmp_path / "failed", tmp_path / "ranks.py"
-    given = options(tmp_path, checkpoint, **many)
-    script.write_text(TORCHRUN_SCRIPT.format(mark=str(mark), options=given))
+def torchrun(folder, **replaced):
+    """Run the script on two ranks."""
+    script = folder / "ranks.py"
+    script.write_text(TORCHRUN_SCRIPT.format(**replaced))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
                str(script)]  # fmt: skip
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
         text=True, check=False, timeout=150,
     )  # fmt: skip
+
+
+def test_under_torchrun_a_broken_row_is_told_once(checkpoint, tmp_path):
+    data = write_rows(tmp_path, broken=True)
+    given = options(tmp_path, checkpoint, dataset=data, batch_size=1, num_samples=12)
+    # Rank 0 waits for rank 1, in whose share row 11 is.
+    done = torchrun(tmp_path, fails=False, slow=1, mark="", options=given)
+    assert done.returncode != 0
+    assert done.stderr.count("row 11: no image can be read") == 1
+    assert not (tmp_path / "accuracy.json").exists()
+
+
+def test_under_torchrun_a_rank_that_fails_ends_all_within_seconds(checkpoint, tmp_path):
+    mark = tmp_path / "failed"
+    given = options(tmp_path, checkpoint, num_samples=800, batch_size=1)
+    # Rank 0 has minutes to do.
+    done = torchrun(tmp_path, fails=True, slow=0, mark=str(mark), options=given)
     assert done.returncode != 0
     assert time.time() - mark.stat().st_mtime < 10
     assert done.stderr.count("rank 1: RuntimeError: boom") == 1
