@@ -16,7 +16,7 @@ from tests.workflows import Workflow
 ENTRY = {
     "image": "none", "model": "embedded", "model-prefix": "embedded", "precision": "fp32",
     "framework": "transformers", "runner": "cpu",
-    "seq-len-configs": [{"isl": 16, "osl": 8, "search-space": [{"tp": 1, "conc-list": [1, 2]}]}],
+    "seq-len-configs": [{"isl": 16, "osl": 32, "search-space": [{"tp": 1, "conc-list": [1, 2]}]}],
 }  # fmt: skip
 SWEEP = {
     "kind": "inference",
@@ -72,7 +72,7 @@ def test_every_point_has_its_row_and_a_server_one_start(served):
     assert len(summary) == 8
     measured = summary[summary["status"] == "ok"]
     assert list(measured["conc"].astype(int)) == [1, 2]
-    assert (measured["output_tokens"] == measured["num_prompts"] * 8).all()
+    assert (measured["output_tokens"] == measured["num_prompts"] * 32).all()
     assert (measured["num_wrong_length"] == 0).all()
     assert measured["server_boot"].nunique() == 1
     assert set(measured["server_boots"]) == {1}
@@ -89,7 +89,7 @@ def test_every_point_has_its_row_and_a_server_one_start(served):
 def test_requests_stand_beside_the_result(served):
     for run in results(served, "embedded_*transformers*"):
         requests = pd.read_parquet(served.folder / f"results/runs/{run}/requests.parquet")
-        assert (requests["usage_tokens"] == 8).all()
+        assert (requests["usage_tokens"] == 32).all()
         assert (requests["prompt_tokens"] == requests["usage_prompt_tokens"]).all()
     assert not list(served.folder.glob("results/servers/*/measured/*"))
 
@@ -187,7 +187,7 @@ def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
     space = [{"tp": 2, "conc-list": [4, 1, 16]}, {"tp": 1, "conc-list": [8, 2]}]
     entry = ENTRY | {
         "model": "org/model", "framework": "vllm",
-        "seq-len-configs": [{"isl": 16, "osl": 8, "search-space": space}],
+        "seq-len-configs": [{"isl": 16, "osl": 32, "search-space": space}],
     }  # fmt: skip
     sweep = {"kind": "inference", "entries": {"hub": entry}, "server": {"device": "cuda"}}
     output = Workflow(tmp_path, {"sweeps": {"s": sweep}}).run("-n", "--cores", "8")
