@@ -26,7 +26,7 @@ from scripts.lib.config import load_run
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.accuracy_measurement import EMBEDDED
 from scripts.lib.ddp.launch import Failure, launch, leave_word
-from scripts.lib.devices.slots import claim, visible_gpus
+from scripts.lib.devices.slots import claim, resolve_device
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.provenance import collect_provenance, now
 from scripts.lib.results.accuracy import (
@@ -81,10 +81,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
             except InputError:
                 ranks.leave(SAID)
                 raise
-    kind = run.device
-    if kind == "auto" and len(visible_gpus()) < run.ranks:
-        kind = "cpu"
-    with claim(kind, run.ranks) as held:
+    with claim(run.device, run.ranks) as held:
         metrics = None
         if failure is None:
             metrics, failure = _measure(run, arguments, size, held)
@@ -116,7 +113,7 @@ def _under_torchrun(
     run_id: str, run: AccuracyRun, arguments: argparse.Namespace, size: int,
     failure: Failure | None, started_at: str, ranks: Ranks,
 ) -> dict[str, Any]:  # fmt: skip
-    held = "cpu" if run.device == "cpu" or len(visible_gpus()) < _local_ranks() else "cuda"
+    held = resolve_device(run.device, _local_ranks())
     prepared = None
     if failure is None:
         if ranks.rank == 0:
@@ -267,8 +264,7 @@ def _batch_size(run: AccuracyRun, path: str | None) -> tuple[int, Failure | None
     found = read_result(path, BatchSizeResult)
     if found.status != "ok":
         return 0, Failure(found.status, found.reason)
-    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
-    return (found.recommended_batch_size if recommended else found.batch_size), None
+    return found.size_in_use, None
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:

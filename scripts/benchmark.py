@@ -89,8 +89,7 @@ def _batch_size(run: TrainingRun, path: str | os.PathLike | None) -> tuple[int, 
     found = read_result(path, BatchSizeResult)
     if found.status != "ok":
         return 0, found.status, found.reason
-    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
-    return found.recommended_batch_size if recommended else found.batch_size, "ok", ""
+    return found.size_in_use, "ok", ""
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -48,13 +48,13 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     if not isinstance(run, DdpRun):
         raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
     started_at = now()
-    largest, failure = _largest(run, arguments.batch_size)
+    largest, max_tokens, failure = _room(run, arguments.batch_size)
     metrics = device = None
     if failure is None and (reason := without_room(run, largest)):
         failure = Failure("oom", reason)
     if failure is None:
         with claim(run.device, run.ranks) as held:
-            metrics, device, failure = _measure(run, arguments, largest, held)
+            metrics, device, failure = _measure(run, arguments, largest, max_tokens, held)
     result = DdpResult(
         measurement_version=MEASUREMENT_VERSION,
         run=run_id,
@@ -69,19 +69,21 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(
-    run: DdpRun, arguments: argparse.Namespace, largest: int | None, held: str
+    run: DdpRun,
+    arguments: argparse.Namespace,
+    largest: int | None,
+    max_tokens: int | None,
+    held: str,
 ) -> tuple[DdpMetrics | None, Any, Failure | None]:
     from scripts.lib.ddp.cache import open_text
 
-    text = open_text(Path(arguments.text).parent)
+    open_text(Path(arguments.text).parent)
     folder = Path(arguments.run_dir or Path(arguments.output).parent / "ddp").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--run", arguments.run, "--text", str(Path(arguments.text).parent)]
     options += ["--output_dir", str(folder), "--device", held]
-    if largest is not None:
-        # What was probed is as long as the longest of the text; a number is of `max_length`.
-        length = text.longest(run.max_length) if run.max_local_batch == "auto" else run.max_length
-        options += ["--max_tokens", str(largest * length)]
+    if max_tokens is not None:
+        options += ["--max_tokens", str(max_tokens)]
     failure = launch(options, run.ranks, lambda rank: folder / FAILURE.format(rank))
     if failure and failure.status == "input":
         raise InputError(failure.reason)
@@ -119,17 +121,17 @@ def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMe
     )  # fmt: skip
 
 
-def _largest(run: DdpRun, path: str | None) -> tuple[int | None, Failure | None]:
-    """Samples of the greatest length that fit on each rank, or why there is no such number."""
+def _room(run: DdpRun, path: str | None) -> tuple[int | None, int | None, Failure | None]:
+    """Samples of the greatest length, and padded tokens, that fit on each rank, or why none do."""
     if run.max_local_batch != "auto":
-        return run.max_local_batch, None
+        largest = run.max_local_batch
+        return largest, largest and largest * run.max_length, None
     if path is None:
         raise InputError("--batch-size: required, because the run says max_local_batch: auto")
     found = read_result(path, BatchSizeResult)
     if found.status != "ok":
-        return None, Failure(found.status, found.reason)
-    recommended = run.batch_size_search and run.batch_size_search.use == "recommended"
-    return found.recommended_batch_size if recommended else found.batch_size, None
+        return None, None, Failure(found.status, found.reason)
+    return found.size_in_use, found.padded_tokens(run.max_length), None
 
 
 def _summary(result: DdpResult) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -34,12 +34,15 @@ from scripts.lib.ddp.directories import differences, read_directory
 from scripts.lib.ddp.files import missing_names
 from scripts.lib.ddp.launch import leave_word
 from scripts.lib.ddp.processes import RankLost, check_meeting, is_lost, joined, pin_to_core, placed
-from scripts.lib.devices.slots import visible_gpus
+from scripts.lib.devices.slots import resolve_device
 from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import describe, dotted
 from scripts.lib.schema.yaml_file import load_yaml
+
+if TYPE_CHECKING:
+    from scripts.lib.results.batch_size import BatchSizeResult
 
 log = logging.getLogger(__name__)
 # Options that are settings of a run by the same name.
@@ -55,7 +58,7 @@ RENAMED = {"modes": "mode", "seeds": "seed", "dataset.path": "dataset"}
 HUB_NAMES = {"sst2": {"path": "stanfordnlp/sst2", "eval_split": "validation"}}
 OPTIONS = {
     "mode", "seed", "dataset", "data_files", "eval_files", "run", "resume", "max_tokens",
-    "init_method", "trust_remote_code", *SETTINGS, *DATASET,
+    "init_method", "trust_remote_code", "batch_size", *SETTINGS, *DATASET,
 }  # fmt: skip
 # How long another rank leaves it to the first to name a fault of the input.
 FIRST_SAYS_SECONDS = 15
@@ -109,7 +112,7 @@ def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
     run = _settings(arguments)
     max_tokens = _max_tokens(arguments, run)
     check_meeting(arguments.init_method)
-    kind = _device(run)
+    kind = resolve_device(run.device, placed("LOCAL_WORLD_SIZE"))
     if kind == "cpu":
         pin_to_core()
     with joined(kind, arguments.init_method) as device:
@@ -253,8 +256,6 @@ def _resumable(arguments: argparse.Namespace) -> dict[str, Any]:
 def _max_tokens(arguments: argparse.Namespace, run: DdpRun) -> int | None:
     """Padded tokens that a rank may hold, where anything limits them."""
     limit = arguments.max_tokens
-    if limit is None and run.max_local_batch == "auto" and not arguments.resume:
-        limit = _probed_tokens(arguments, run)
     if limit is not None and limit < 1:
         raise InputError(f"max_tokens: must be 1 or more, got {limit}")
     if arguments.resume:
@@ -264,17 +265,23 @@ def _max_tokens(arguments: argparse.Namespace, run: DdpRun) -> int | None:
                 f"max_tokens: is {limit}, but {stored} in {arguments.resume}/config.yaml; "
                 "a run is continued with its own settings"
             )
-        limit = stored
-    if limit is None and isinstance(run.max_local_batch, int):
-        limit = run.max_local_batch * run.max_length
-    if limit is not None and (reason := without_room(run, limit // run.max_length)):
-        key = "max_local_batch" if arguments.max_tokens is None else "max_tokens"
+        return stored
+    if limit is not None:
+        # The program that started the ranks of a run has looked at how long its text is.
+        key, largest = "max_tokens", limit // run.max_length if _by_hand(arguments) else None
+    elif run.max_local_batch == "auto":
+        found = _probed(arguments)
+        key, largest, limit = "batch_size", found.size_in_use, found.padded_tokens(run.max_length)
+    else:
+        key, largest = "max_local_batch", run.max_local_batch
+        limit = largest and largest * run.max_length
+    if reason := without_room(run, largest):
         raise InputError(f"{key}: {reason}")
     return limit
 
 
-def _probed_tokens(arguments: argparse.Namespace, run: DdpRun) -> int:
-    """Padded tokens that `batch_size.json` says a rank can hold."""
+def _probed(arguments: argparse.Namespace) -> "BatchSizeResult":
+    """Read the finished search that the command line names."""
     from scripts.lib.results.batch_size import BatchSizeResult
     from scripts.lib.results.reading import read_result
 
@@ -286,7 +293,7 @@ def _probed_tokens(arguments: argparse.Namespace, run: DdpRun) -> int:
     found = read_result(arguments.batch_size, BatchSizeResult)
     if found.status != "ok":
         raise InputError(f"--batch_size: {arguments.batch_size}: {found.status}: {found.reason}")
-    return found.batch_size * found.worst_case.get("context_length", run.max_length)
+    return found
 
 
 def _dataset(arguments: argparse.Namespace, below: dict[str, Any]) -> dict[str, Any]:
@@ -318,14 +325,6 @@ def _folder(arguments: argparse.Namespace, run: DdpRun) -> str:
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.modes[0]}-seed{run.seed}"
     names = (stem, *(f"{stem}-{i}" for i in range(2, 1000)))
     return str(next(output / name for name in names if not (output / name).exists()))
-
-
-def _device(run: DdpRun) -> str:
-    gpus = len(visible_gpus()) if run.device != "cpu" else 0
-    needed = placed("LOCAL_WORLD_SIZE")
-    if run.device == "cuda" and gpus < needed:
-        raise InputError(f"device: cuda needs {needed} GPU(s), but this process sees {gpus}")
-    return "cuda" if gpus >= needed else "cpu"
 
 
 def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:

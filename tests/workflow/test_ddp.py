@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from scripts import find_batch_size
+from scripts import benchmark_ddp, find_batch_size
 from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.runs import run_id
 from scripts.lib.ddp.cache import open_text, write_text_cache
@@ -278,6 +278,32 @@ def test_the_worst_case_is_no_longer_than_the_text(text, tmp_path):
     longest = open_text(text).longest(10_000)
     found = largest(tmp_path, text, memory_budget_mib=16, max_length=longest + 100)
     assert found.worst_case["context_length"] == longest
+
+
+def test_short_texts_leave_static_its_room_whatever_max_length_is(tmp_path):
+    """Four samples of the text fit on a rank, and not even one of `max_length` into their tokens."""
+    rows, text = tmp_path / "rows.csv", tmp_path / "text"
+    rows.write_text("sentence,label\n" + "".join(f"{'a ' * (n % 5)}b,{n % 2}\n" for n in range(60)))
+    changes = {
+        "dataset": {"path": "csv", "data_files": [str(rows)]},
+        "max_length": 96,
+        "memory_budget_mib": 64,
+        "batch_size_search": {"upper_limit": 4},
+        "max_local_batch": "auto",
+    }
+    run = write_run(tmp_path, **changes)
+    write_text_cache(read_run_model(run), text)
+    sizes = tmp_path / "batch_size.json"
+    arguments = ["--run", run, "--tokens", text / "meta.json", "--output", sizes]
+    assert find_batch_size.main(list(map(str, arguments))) == 0
+    found = read_result(sizes, BatchSizeResult)
+    assert found.batch_size == 4
+    assert found.padded_tokens(96) < 96
+    arguments = ["--run", run, "--text", text / "meta.json", "--batch-size", sizes]
+    output = tmp_path / "ddp.json"
+    assert benchmark_ddp.main([*map(str, arguments), "--output", str(output)]) == 0
+    told = read_result(output, DdpResult)
+    assert (told.status, told.reason) == ("ok", "")
 
 
 def test_static_without_room_is_told_as_out_of_memory(text, tmp_path):

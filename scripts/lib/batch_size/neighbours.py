@@ -27,7 +27,7 @@ FAMILY = {
         "d_model", "d_ff", "num_layers", "num_heads", "vocab", "mode", "precision",
         "attn_implementation",
     ),
-    "ddp": ("model", "size", "vocab", "task", "precision", "dropout"),
+    "ddp": ("model", "size", "vocab", "task", "precision", "dropout", "modes"),
     "accuracy": (
         "model", "embedded", "dataset", "max_new_tokens", "precision", "experts_implementation",
     ),

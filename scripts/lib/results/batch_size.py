@@ -86,6 +86,20 @@ class BatchSizeResult(Result):
     worst_case: dict[str, int | str] = Field(default_factory=dict)
 
     @property
+    def size_in_use(self) -> int | None:
+        """The size that the run asks for by `use`: the largest, or the recommended one."""
+        search = self.settings.batch_size_search
+        recommended = search is not None and search.use == "recommended"
+        return self.recommended_batch_size if recommended else self.batch_size
+
+    def padded_tokens(self, max_length: int) -> int:
+        """Tokens of a batch of that size, whose samples are as long as those that were probed.
+
+        `max_length` where nothing was probed.
+        """
+        return self.size_in_use * int(self.worst_case.get("context_length", max_length))
+
+    @property
     def ooms(self) -> int:
         """How many probes ran out of memory."""
         return sum(probe.outcome == "oom" for probe in self.probes)
