@@ -9,7 +9,7 @@ import pytest
 
 from scripts.lib.config.runs import run_id
 from scripts.lib.config.training import TrainingRun
-from tests.workflows import ROOT, _finished, finished  # noqa: F401
+from tests.workflows import ROOT, TO_SUMMARY, _finished, finished  # noqa: F401
 
 # Two processes of tests share two cores. Before torch is imported anywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -77,13 +77,16 @@ def note_fault(record_property):
 
 @pytest.fixture
 def recover(note_fault):
-    """Call a workflow again after a fault; notes the measurements that it runs and its seconds."""
+    """Call a workflow again after a fault; notes the measurements that it runs and its seconds.
 
-    def run(workflow, fault: str, lost: str = "nothing") -> None:
+    Up to the summary, unless `options` are others: tables and figures are tested elsewhere.
+    """
+
+    def run(workflow, fault: str, lost: str = "nothing", options=TO_SUMMARY) -> None:
         measuring = {"benchmark", "find_batch_size", "train_ddp", "measure_accuracy"}
         again = [f"{n} {rule}" for rule, n in workflow.planned().items() if rule in measuring]
         start = time.monotonic()
-        workflow.run()
+        workflow.run(*options)
         note_fault(fault, lost, ", ".join(again) or "no measurement", time.monotonic() - start)
 
     return run

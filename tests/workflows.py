@@ -15,6 +15,8 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+# Options that leave out tables and figures, which take as long as small measurements.
+TO_SUMMARY = ("--until", "aggregate")
 
 # Columns that no two measurements share.
 MEASURED = re.compile(

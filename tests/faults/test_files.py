@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workflows import CONFIG, Workflow
+from tests.workflows import CONFIG, TO_SUMMARY, Workflow
 
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
 
@@ -118,7 +118,7 @@ def test_a_stepped_clock_makes_nothing_stale(finished, days, recover):
     more = {"size": "pico", "mode": "forward", "context_length": 8}
     finished.config["sweeps"]["fixed"]["include"] = [more]
     assert finished.planned()["benchmark"] == 1
-    recover(finished, f"the clock is set by {-days} days; a run is added")
+    recover(finished, f"the clock is set by {-days} days; a run is added", options=())
     assert list(finished.summary["status"]).count("ok") == 6
     assert finished.planned() == {}
 
@@ -130,7 +130,7 @@ def test_a_data_file_that_breaks_is_named_and_costs_what_was_to_be_measured(tmp_
     whole = path.read_bytes()
     sweep = CONFIG["sweeps"]["fixed"] | {"size": "pico", "data_path": "tokens.npy"}
     workflow = Workflow(tmp_path, CONFIG | {"sweeps": {"fixed": sweep | {"mode": "forward"}}})
-    workflow.run()
+    workflow.run(*TO_SUMMARY)
     first = workflow.summary
     sweep["mode"] = ["forward", "training_step"]
     workflow.config["sweeps"]["fixed"] = sweep
@@ -170,7 +170,7 @@ def test_an_out_of_memory_kill_by_the_kernel_costs_its_job(tmp_path, recover):
     workflow = Workflow(tmp_path, config)
     with memory_limit(330) as enter:
         killed = subprocess.run(
-            workflow.command("--retries", "0"), cwd=tmp_path, preexec_fn=enter,
+            workflow.command("--retries", "0", *TO_SUMMARY), cwd=tmp_path, preexec_fn=enter,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert killed.returncode != 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.workflows import Workflow
+from tests.workflows import TO_SUMMARY, Workflow
 
 LONG = {"num_trials": 400, "num_steps": 2}
 
@@ -57,7 +57,7 @@ def test_a_killed_job_fails_and_the_next_call_finishes(long, tmp_path, recover):
     whole_results(long.folder)
     assert long.planned()["benchmark"] == 1
     recover(long, "SIGKILL of a measuring job", "its run")
-    undisturbed.run()
+    undisturbed.run(*TO_SUMMARY)
     assert long.lasting.equals(undisturbed.lasting)
 
 
@@ -69,7 +69,7 @@ def test_a_killed_workflow_continues_with_the_next_call(long, number, recover):
     process.wait(timeout=120)
     whole_results(long.folder)
     # No lock is left, and a job that outlived its workflow is waited for.
-    recover(long, f"{signal.Signals(number).name} of the workflow", "the run at work")
+    recover(long, f"{signal.Signals(number).name} of the workflow", "the run at work", options=())
     assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
     assert len(long.summary) == 7
     assert set(long.summary["status"]) == {"ok", "oom"}

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.slurm.conftest import wait_until
+from tests.workflows import TO_SUMMARY
 
 # Long enough to be disturbed; and so long that only a disturbance ends it.
 MIDDLE = {"num_trials": 300}
@@ -58,7 +59,7 @@ def finish(process, workflow, seconds: float = 150) -> str:
 
 def test_jobs_ask_for_what_the_profile_says(cluster, workflow):
     flow = workflow(gpu={"mode": ["forward", "training_step"]}, cpu={"device": "cpu"})
-    flow.run()
+    flow.run(*TO_SUMMARY)
     assert list(flow.summary["status"]) == ["ok"] * 3
     jobs = cluster.jobs_of(flow).values()
     assert len(jobs) == 3  # what is short was local
@@ -207,7 +208,7 @@ def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluste
 
 def test_packed_measurements_take_turns_on_one_device(cluster, workflow):
     flow = workflow(gpu={"mode": ["forward", "forward_backward", "training_step"]})
-    flow.run("--groups", "benchmark=measure", "--group-components", "measure=25")
+    flow.run(*TO_SUMMARY, "--groups", "benchmark=measure", "--group-components", "measure=25")
     assert list(flow.summary["status"]) == ["ok"] * 3
     jobs = list(cluster.jobs_of(flow).values())
     assert [job["TresPerJob"] for job in jobs] == ["gres:gpu:1"]
