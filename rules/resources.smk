@@ -7,6 +7,16 @@ from scripts.lib.devices.slots import visible_gpus
 from scripts.lib.workflow_progress import MEASURING
 
 
+def runs_here():
+    """Whether jobs run on this machine.
+
+    A dry run has an executor of its own: it plans for the cluster where the profile describes one.
+    """
+    if workflow.dryrun and any(name.startswith("site_") for name in default_resources()):
+        return False
+    return workflow.local_exec
+
+
 def gpu_of(wildcards):
     """GPUs that a measuring job asks for."""
     return 0 if waits_for_server(wildcards) else gpus_used_by(wildcards)
@@ -28,7 +38,7 @@ def waits_for_server(wildcards):
     On a cluster a job has only the devices that it asks for.
     """
     run = run_of(wildcards)
-    if run.kind != "inference" or not workflow.local_exec:
+    if run.kind != "inference" or not runs_here():
         return False
     return first_points().get(server_of_run(run.id), run.id) != run.id
 
@@ -45,7 +55,7 @@ def first_points():
 def priority_of(wildcards):
     """On this machine the job that holds the GPUs of a server goes before those that wait for it."""
     serves = run_of(wildcards).kind == "inference" and gpu_of(wildcards)
-    return 1 if serves and workflow.local_exec else 0
+    return 1 if serves and runs_here() else 0
 
 
 def device_of(settings):
@@ -56,10 +66,10 @@ def device_of(settings):
     if "base_url" in server or "launch" not in server:
         return "cpu", 1
     count = settings["tp"]
-    if workflow.local_exec and count > 1:
+    if runs_here() and count > 1:
         # A server that needs more than this machine has is not started, and its row says so.
         return "auto", count
-    only_cuda = server["launch"]["devices"] == ["cuda"] and not workflow.local_exec
+    only_cuda = server["launch"]["devices"] == ["cuda"] and not runs_here()
     return "cuda" if only_cuda else server["device"], count
 
 
@@ -71,14 +81,19 @@ def has_gpu():
 @cache
 def gpus_of_a_job():
     """GPUs that a job finds, here or on the cluster; asked only where a run leaves it open."""
-    if workflow.local_exec:
+    if runs_here():
         return len(visible_gpus())
     return math.inf if site("gpu_partition") else 0
 
 
+def default_resources():
+    """What the profile and the command line give as default resources, by name."""
+    return workflow.resource_settings.default_resources or {}
+
+
 def default_resource(name):
-    """What the profile or the command line gives as a default resource; None without."""
-    found = (workflow.resource_settings.default_resources or {}).get(name)
+    """One of them; None without."""
+    found = default_resources().get(name)
     return found and found.raw
 
 
@@ -109,7 +124,7 @@ def refuse_missing_gpus(workflow):
     needed = {
         job.wildcards.run for job in jobs if settings_of(job.wildcards).get("device") == "cuda"
     }
-    if needed and workflow.local_exec and not has_gpu():
+    if needed and runs_here() and not has_gpu():
         raise InputError(
             f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "
             "here; allowed: auto, cpu"
@@ -119,6 +134,6 @@ def refuse_missing_gpus(workflow):
 def threads_of(wildcards):
     """All cores for a measurement on the CPU, so that nothing runs beside it."""
     gpus = gpus_used_by(wildcards)
-    if workflow.local_exec:
+    if runs_here():
         return 1 if gpus else workflow.cores
     return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)

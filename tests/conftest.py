@@ -9,6 +9,7 @@ import pytest
 
 from scripts.lib.config.runs import run_id
 from scripts.lib.config.training import TrainingRun
+from scripts.lib.workflow_progress import MEASURING
 from tests.workflows import ROOT, TO_SUMMARY, _finished, finished  # noqa: F401
 
 # Two processes of tests share two cores. Before torch is imported anywhere.
@@ -77,17 +78,19 @@ def note_fault(record_property):
 
 @pytest.fixture
 def recover(note_fault):
-    """Call a workflow again after a fault; notes the measurements that it runs and its seconds.
+    """Call a workflow again after a fault, which must run these measurements and no others.
 
-    Up to the summary, unless `options` are others: tables and figures are tested elsewhere.
+    Notes them and the seconds. Up to the summary, unless `options` are others: tables and figures
+    are tested elsewhere.
     """
 
-    def run(workflow, fault: str, lost: str = "nothing", options=TO_SUMMARY) -> None:
-        measuring = {"benchmark", "find_batch_size", "train_ddp", "measure_accuracy"}
-        again = [f"{n} {rule}" for rule, n in workflow.planned().items() if rule in measuring]
+    def run(workflow, fault: str, lost: str = "nothing", options=TO_SUMMARY, **again: int) -> None:
+        planned = workflow.planned()
+        assert {rule: n for rule, n in planned.items() if rule in MEASURING} == again
         start = time.monotonic()
         workflow.run(*options)
-        note_fault(fault, lost, ", ".join(again) or "no measurement", time.monotonic() - start)
+        told = ", ".join(f"{n} {rule}" for rule, n in again.items()) or "no measurement"
+        note_fault(fault, lost, told, time.monotonic() - start)
 
     return run
 

@@ -125,6 +125,11 @@ def _finished(tmp_path_factory, worker_id) -> Workflow:
 @pytest.fixture
 def finished(_finished, tmp_path) -> Workflow:
     """A finished workflow in a folder of its own, to do with as a test likes."""
-    folder = tmp_path / "finished"
-    shutil.copytree(_finished.folder, folder, symlinks=True)
-    return Workflow(folder, copy.deepcopy(CONFIG))
+    return copied(_finished, tmp_path)
+
+
+def copied(workflow: Workflow, folder: Path) -> Workflow:
+    """A copy of a workflow below a folder."""
+    below = folder / "finished"
+    shutil.copytree(workflow.folder, below, symlinks=True)
+    return Workflow(below, copy.deepcopy(workflow.config))

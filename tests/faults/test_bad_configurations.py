@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+import pytest
 import yaml
 
 from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config
@@ -71,3 +72,15 @@ def test_the_workflow_refuses_what_the_loader_refuses(tmp_path, monkeypatch):
         if called == 4:
             break
     assert called == 4
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_what_the_loader_accepts_is_planned(example, tmp_path):
+    text = example.read_text().replace("config/examples/", f"{ROOT}/config/examples/")
+    base, path = yaml.safe_load(text), tmp_path / "config.yaml"
+    for seed in range(MUTATIONS):
+        data = mutated(base, seed)
+        path.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False))
+        if data != base and outcome(path) == "accepted":
+            break
+    Workflow(tmp_path, data).planned()  # fails unless Snakemake ends well

@@ -54,7 +54,7 @@ def test_damaged_results_are_named_and_measured_again(finished, recover):
     hit = {path.parent.name for path in paths}
     assert set(missing[missing == "missing"].index) == hit
     assert set(retry(finished)) == hit
-    recover(finished, f"results are {', '.join(DAMAGES)}", "these results")
+    recover(finished, f"results are {', '.join(DAMAGES)}", "these results", benchmark=5)
     assert finished.lasting.equals(undisturbed)
 
 
@@ -89,7 +89,9 @@ def test_a_full_disk_leaves_nothing_half_written(finished, recover):
             assert path.suffix == ".json"
             json.loads(path.read_text())
         filler.unlink()
-        recover(finished, "the disk is full", "what could not be written")
+        left = [path for path in lost if not path.exists()]
+        assert left
+        recover(finished, "the disk is full", "what could not be written", benchmark=len(left))
         assert finished.lasting.equals(undisturbed)
 
 
@@ -104,7 +106,7 @@ def test_a_read_only_disk_is_told_and_costs_nothing(finished, recover):
         assert told.returncode != 0
         assert "Write-protected output files" in told.stderr
         subprocess.run(["mount", "-o", "remount,rw", results], check=True)
-        recover(finished, "the results are read-only")
+        recover(finished, "the results are read-only", benchmark=1)
         assert finished.lasting.equals(undisturbed)
 
 
@@ -118,7 +120,8 @@ def test_a_stepped_clock_makes_nothing_stale(finished, days, recover):
     more = {"size": "pico", "mode": "forward", "context_length": 8}
     finished.config["sweeps"]["fixed"]["include"] = [more]
     assert finished.planned()["benchmark"] == 1
-    recover(finished, f"the clock is set by {-days} days; a run is added", options=())
+    fault = f"the clock is set by {-days} days; a run is added"
+    recover(finished, fault, options=(), benchmark=1)
     assert list(finished.summary["status"]).count("ok") == 6
     assert finished.planned() == {}
 
@@ -144,7 +147,7 @@ def test_a_data_file_that_breaks_is_named_and_costs_what_was_to_be_measured(tmp_
     path.write_bytes(whole)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert workflow.planned()["benchmark"] == 1
-    recover(workflow, "a data file is cut off", "nothing")
+    recover(workflow, "a data file is cut off", benchmark=1)
     assert list(workflow.summary["status"]) == ["ok", "ok"]
 
 
@@ -177,5 +180,5 @@ def test_an_out_of_memory_kill_by_the_kernel_costs_its_job(tmp_path, recover):
     assert not list(tmp_path.glob("results/runs/*/benchmark.json"))
     assert not list(tmp_path.glob("results/runs/*/.*"))
     assert set(workflow.summary["status"]) == {"missing"}
-    recover(workflow, "the kernel kills 2 jobs for memory", "their runs")
+    recover(workflow, "the kernel kills 2 jobs for memory", "their runs", benchmark=2)
     assert set(workflow.summary["status"]) == {"ok"}

@@ -3,9 +3,11 @@
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import psutil
 import pytest
@@ -73,21 +75,31 @@ def test_jobs_ask_for_what_the_profile_says(cluster, workflow):
 
 
 def test_jobs_at_once_have_different_devices(cluster, workflow):
-    flow = workflow(gpu={"mode": ["forward", "training_step"]} | LONG)
+    """There are never more of them than devices; the others wait."""
+    modes = ["forward", "forward_backward", "training_step"]
+    flow = workflow(gpu={"mode": modes, "context_length": [8, 16]} | LONG)
     process = flow.start()
+    states = lambda: Counter(job["JobState"] for job in cluster.jobs_of(flow).values())  # noqa: E731
+    full = {"RUNNING": 4, "PENDING": 2}
+    wait_until(lambda: states() == full, 60, "not four of six jobs ran")
     devices = wait_until(
-        lambda: len(running := gres(cluster, flow)) == 2 and running, 60, "two jobs did not run"
+        lambda: len(given := devices_of(flow)) == 4 and given, 60, "four jobs did not start"
     )
-    process.send_signal(2)  # Ctrl-C cancels what was submitted
+    assert sorted(devices.values()) == ["0", "1", "2", "3"]
+    assert states() == full
+    process.send_signal(signal.SIGINT)  # cancels what was submitted
     process.wait(timeout=60)
-    assert len(set(devices)) == 2, devices
-    states = {job["JobState"] for job in cluster.jobs_of(flow).values()}
-    assert states <= {"CANCELLED", "COMPLETING"}, states
+    assert set(states()) <= {"CANCELLED", "COMPLETING"}
 
 
-def gres(cluster, flow) -> list[str]:
-    jobs = cluster.jobs_of(flow).values()
-    return [job["GRES"] for job in jobs if job["JobState"] == "RUNNING"]
+def devices_of(flow) -> dict[str, str]:
+    """`CUDA_VISIBLE_DEVICES` in the running jobs of a workflow, by their ids."""
+    found = {}
+    for process in psutil.process_iter(["cwd", "environ"]):
+        environment = process.info["environ"] or {}
+        if process.info["cwd"] == str(flow.folder) and "SLURM_JOB_ID" in environment:
+            found[environment["SLURM_JOB_ID"]] = environment.get("CUDA_VISIBLE_DEVICES")
+    return found
 
 
 @pytest.fixture

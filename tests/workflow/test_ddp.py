@@ -132,7 +132,7 @@ def test_a_killed_rank_ends_all_and_the_next_call_continues(tmp_path, recover):
     assert not any(rank.is_running() for rank in ranks)
     assert "rank 1 was ended by signal 9" in (cut.folder / "output").read_text()
     assert not (folder.parent / "ddp.json").exists()
-    recover(cut, "SIGKILL of a rank", "steps since the last checkpoint")
+    recover(cut, "SIGKILL of a rank", "steps since the last checkpoint", train_ddp=1)
     (log,) = cut.folder.glob("logs/train_ddp/*.log")
     assert "continuing at seed 0, step" in log.read_text()
     for mode in ("dynamic", "sorted"):

@@ -2,13 +2,16 @@
 
 import json
 import re
+import subprocess
+from collections import Counter
 
 import pandas as pd
 import yaml
 
 from scripts import retry_failed
+from scripts.lib.workflow_progress import MEASURING
 from tests.conftest import ROOT
-from tests.workflows import Workflow
+from tests.workflows import CONFIG, Workflow
 
 
 def test_every_run_has_its_row(finished):
@@ -127,6 +130,24 @@ def test_a_call_restricted_to_batches_makes_only_these(finished):
     assert len(finished.summary) == 6
     finished.run()
     assert len(finished.summary) == 8
+
+
+def test_the_shipped_slurm_profile_asks_for_a_gpu_for_each_measurement(tmp_path):
+    sweeps = {"gpu": CONFIG["sweeps"]["fixed"], "cpu": CONFIG["sweeps"]["auto"] | {"device": "cpu"}}
+    command = Workflow(tmp_path, CONFIG | {"sweeps": sweeps}).command("-n", "--profile", "slurm")
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    asked = Counter()
+    for job in told.stdout.split("\nrule ")[1:]:
+        rule, asks = job.partition(":")[0], dict(re.findall(r"(\w+)=([^,\s]+)", job))
+        if rule in MEASURING:
+            auto, partition = "auto" in asks["run"], asks["slurm_partition"]
+            asked[rule, auto, partition, asks["gpu"], asks["runtime"]] += 1
+    assert asked == {
+        ("benchmark", False, "gpu", "1", "60"): 4,
+        ("benchmark", True, "cpu", "0", "60"): 2,
+        ("find_batch_size", True, "cpu", "0", "60"): 2,
+    }
 
 
 def test_inference_runs_are_planned_counted_and_stable_under_insertion(tmp_path, monkeypatch):

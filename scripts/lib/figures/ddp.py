@@ -108,20 +108,22 @@ def lengths(results: Sequence[DdpResult]) -> Figure:
         axes.hist(np.arange(len(counts)), bins=edges, weights=counts, color=COLORS[0])
         for name, style in (("p50", "--"), ("p90", ":"), ("p99", "-.")):
             value = getattr(metrics, f"length_{name}")
+            inside = value > 0.7 * len(counts)  # or the label would leave the panel
             axes.axvline(value, color="#44515e", linewidth=1, linestyle=style)
             axes.annotate(
                 f"{name} {value:.0f}", (value, 0.97 - 0.08 * ["p50", "p90", "p99"].index(name)),
-                (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-                fontsize=8, color="#44515e", va="top",
+                (-3 if inside else 3, 0), xycoords=("data", "axes fraction"),
+                textcoords="offset points", fontsize=8, color="#44515e", va="top",
+                ha="right" if inside else "left",
             )  # fmt: skip
         axes.set(xlabel="tokens of a sample")
 
-    distinct = {
-        (_text(result), result.settings.max_length): result
-        for result in reversed(_finished(results))
-    }
+    def title(result: DdpResult) -> str:
+        return f"{_text(result)}, length {result.settings.max_length}"
+
+    distinct = {title(result): result for result in reversed(_finished(results))}
     shown = list(distinct.values())[::-1]
-    return _panels(shown, "samples", draw, legend=False, title=_text)
+    return _panels(shown, "samples", draw, legend=False, title=title)
 
 
 # File name of each figure, and the function that draws it from the results.
