@@ -37,6 +37,7 @@ rule job:
         gpu=1,
         gpu_slot=1,
         slurm_partition="gpu",
+        runtime=1,  # minutes; those of a pack add up
     shell:
         "touch {output}"
 """

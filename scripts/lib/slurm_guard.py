@@ -18,6 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from scripts.lib.schema.errors import InputError
+from scripts.lib.slurm_pending import PendingJobs
 
 log = logging.getLogger("snakemake.logging")
 
@@ -38,14 +39,12 @@ def guard_executor() -> None:
         return
     version = metadata.version(PLUGIN)
     if not version.startswith(LOOKED_AT):
-        log.warning(
-            "%s %s: not guarded against controller outages, only %sx is known",
-            PLUGIN,
-            version,
-            LOOKED_AT[0],
-        )
+        # Snakemake's handler does not fill in arguments of a record.
+        told = f"not guarded against controller outages, only {LOOKED_AT[0]}x is known"
+        log.warning(f"{PLUGIN} {version}: {told}")
         return
     longest_wait = _longest_wait()
+    pending = PendingJobs()
     check = plugin.Executor.check_active_jobs
 
     @functools.wraps(check)
@@ -59,6 +58,7 @@ def guard_executor() -> None:
         for job in active_jobs:
             if id(job) not in kept and id(job) not in settled.jobs:
                 yield job
+        pending.tell(job.external_jobid for job in active_jobs)
         executor.next_seconds_between_status_checks = min(
             executor.next_seconds_between_status_checks, longest_wait
         )

@@ -197,6 +197,17 @@ def test_submission_waits_for_the_controller(cluster, workflow, recovers):
     recovers(process, flow, "the controller is away when a job is submitted", ["COMPLETED"])
 
 
+def test_a_job_that_slurm_never_starts_is_told(cluster, workflow):
+    flow = workflow(gpu={"mode": "forward"})
+    process = flow.start("--set-resources", "benchmark:runtime=600")
+    told = lambda: "PartitionTimeLimit" in (flow.folder / "output").read_text()  # noqa: E731
+    wait_until(told, 60, "nothing was said")
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    (job,) = cluster.jobs_of(flow)
+    assert f"PartitionTimeLimit: {job} (docs" in (flow.folder / "output").read_text()
+
+
 def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluster, workflow):
     flow = workflow(always=LONG, soon={"mode": "forward"})
     process = flow.start()
