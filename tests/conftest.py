@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.workflows import ROOT, TO_SUMMARY, _finished, finished  # noqa: F401
 
 # Two processes of tests share two cores. Before torch is imported anywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a shell starts in the background ignores Ctrl-C, and so would every process that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A model so small that only imports take time.
 SETTINGS = {
