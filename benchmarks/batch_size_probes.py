@@ -19,10 +19,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scripts.lib.batch_size.child import Task
 from scripts.lib.batch_size.guided import Guided
 from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
+from scripts.lib.batch_size.task import Task
 from scripts.lib.config.training import TrainingRun
 from scripts.lib.matrix.formats import aligned
 from scripts.lib.tokens import write_embedded_tokens

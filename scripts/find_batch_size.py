@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scripts.lib.batch_size.child import LOOKED_AT, Description, Task
 from scripts.lib.batch_size.choices import (
     knee,
     knee_sizes,
@@ -33,6 +32,7 @@ from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.ranks import Ranks, agree, joined_ranks
 from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
+from scripts.lib.batch_size.task import LOOKED_AT, Description, Task
 from scripts.lib.config import load_run
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.accuracy_measurement import EMBEDDED

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.lib.batch_size.child import Task
 from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.ranks import RankLost, Ranks, agree
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.batch_size.task import Task
 from tests.conftest import ROOT, training_run
 from tests.unit import batch_size_children as children
 

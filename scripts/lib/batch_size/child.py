@@ -2,52 +2,18 @@
 
 import gc
 import time
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.batch_size.task import Description, Task
 from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.ddp import DdpRun
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.devices.record import DeviceRecord, device_record
+from scripts.lib.devices.record import device_record
 
 # Timed repetitions of the workload: at least so many, and for at least so long.
 MIN_REPETITIONS = 3
 MIN_SECONDS = 0.5
-# Samples of an accuracy run among which the longest prompt is looked for, at most.
-LOOKED_AT = 128
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is probed: a run with its token file on a `cpu` or `cuda` device.
-
-    Of an accuracy run `tokens` is the `training.json` beside the embedded model, or empty.
-    """
-
-    run: TrainingRun | DdpRun | AccuracyRun
-    tokens: str
-    device: str
-
-    @property
-    def settings(self) -> BatchSizeSearch:
-        """How the batch size is searched for."""
-        return self.run.batch_size_search or BatchSizeSearch()
-
-
-@dataclass(frozen=True)
-class Description:
-    """The device of a task, its budget in bytes and the method that imposes it.
-
-    `unsupported` says why the device cannot do what the run asks for, or is empty.
-    """
-
-    device: DeviceRecord
-    budget_bytes: float
-    budget_method: str
-    unsupported: str
 
 
 def describe(task: Task) -> Description:

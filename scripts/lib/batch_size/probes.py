@@ -17,8 +17,8 @@ from typing import Any
 
 from scripts.lib.batch_size import child
 from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
-from scripts.lib.batch_size.child import Description, Task
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.batch_size.task import Description, Task
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.ddp import DdpRun
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from scripts.lib.batch_size.child import LOOKED_AT
+from scripts.lib.batch_size.task import LOOKED_AT
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.batch_size import BatchSizeSearch
 from scripts.lib.config.ddp import DdpRun
