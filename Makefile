@@ -4,7 +4,8 @@
 # make retry  measure failed runs again
 # make status what is done, running, failed and missing, and why
 #
-# CONFIG=config/examples/training.yaml and CORES=4 choose another sweep and number of cores.
+# CONFIG=config/examples/training.yaml and CORES=4 choose another sweep and number of cores,
+# PROFILE=slurm a cluster; STATUS="failed unsupported" what `make retry` measures again.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,9 +13,12 @@ PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all
 CONFIG ?= config/config.yaml
+PROFILE ?=
+STATUS ?= failed
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile '$(CONFIG)'
+WHERE = $(if $(PROFILE),--profile '$(PROFILE)',--cores $(CORES))
+SNAKEMAKE = $(BIN)/snakemake $(WHERE) --configfile '$(CONFIG)'
 
 .PHONY: run test check retry status test-slurm slurm-packages format lock clean help
 
@@ -28,7 +32,7 @@ results/report.html: results/summary.csv $(wildcard report/* results/tables/* re
 	@echo "The summary is results/summary.csv, the report is $@"
 
 retry: $(VENV)/installed
-	@$(BIN)/python -m scripts.retry_failed --results-dir results
+	@$(BIN)/python -m scripts.retry_failed --results-dir results --status $(STATUS)
 	@$(MAKE) --no-print-directory run
 
 status: $(VENV)/installed

@@ -28,6 +28,7 @@ rule measure_importance:
     """Leave out each decoder block of a model once, for runs that choose blocks by importance."""
     input:
         checkpoint=embedded_vlm_of,
+        model=model_files_of,
         data=data_files_of,
     output:
         "results/data/importance-{importance}/importance.json",
@@ -52,6 +53,7 @@ rule measure_accuracy:
     input:
         run="results/runs/{run}/run.json",
         checkpoint=embedded_vlm_of,
+        model=model_files_of,
         importance=importance_of,
         batch_size=batch_size_of,
         data=data_files_of,

@@ -11,6 +11,7 @@ rule find_batch_size:
     input:
         run="results/runs/{run}/run.json",
         tokens=tokens_of,
+        model=model_files_of,
     output:
         ensure("results/runs/{run}/batch_size.json", non_empty=True),
     log:

@@ -16,7 +16,8 @@ rule benchmark:
         run="results/runs/{run}/run.json",
         tokens=tokens_of,
         batch_size=batch_size_of,
-        model=model_of,
+        embedded=model_of,
+        model=model_files_of,
     output:
         ensure("results/runs/{run}/benchmark.json", non_empty=True),
     log:
@@ -34,7 +35,7 @@ rule benchmark:
         data=lambda wildcards, input: [
             *([f"--tokens={input.tokens}"] if input.tokens else []),
             *(["--batch-size", input.batch_size] if input.batch_size else []),
-            *([f"--embedded-model={input.model}"] if input.model else []),
+            *([f"--embedded-model={input.embedded}"] if input.embedded else []),
             *serving_options(wildcards),
         ],
     shell:

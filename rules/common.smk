@@ -14,6 +14,7 @@ from scripts.lib.config.accuracy_shared import (
     vlm_digest,
     vlm_settings,
 )
+from scripts.lib.config.checkpoints import files_in
 from scripts.lib.config.ddp import text_digest, text_inputs
 from scripts.lib.config.inference import EMBEDDED_MODEL, WANTED
 from scripts.lib.config.runs import server_id
@@ -22,7 +23,7 @@ from scripts.lib.results.files import write_text
 from scripts.lib.results.kinds import MEASUREMENT_VERSIONS, result_path
 
 # Raised when tables or figures change, so that they are made again.
-PRESENTATION_VERSION = 5
+PRESENTATION_VERSION = 6
 
 
 localrules:
@@ -191,6 +192,12 @@ def importance_of(wildcards):
     if not settings["importance"]:
         return []
     return f"results/data/importance-{importance_digest(settings)}/importance.json"
+
+
+def model_files_of(wildcards):
+    """Files of a model that is a folder of the user's; with one that changes all is made anew."""
+    settings = settings_of(wildcards)
+    return files_in(settings.get("model")) if not settings.get("size") else []
 
 
 def data_files_of(wildcards):

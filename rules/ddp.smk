@@ -27,6 +27,7 @@ rule train_ddp:
     input:
         run="results/runs/{run}/run.json",
         text=tokens_of,
+        model=model_files_of,
         batch_size=batch_size_of,
     output:
         ensure("results/runs/{run}/ddp.json", non_empty=True),

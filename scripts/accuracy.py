@@ -75,6 +75,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     started_at = now()
     size, failure = _batch_size(run, arguments.batch_size)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        run = run.model_copy(update={"ranks": int(os.environ["WORLD_SIZE"])})
         with joined_ranks() as ranks:
             try:
                 return _under_torchrun(run_id, run, arguments, size, failure, started_at, ranks)

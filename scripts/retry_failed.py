@@ -2,13 +2,14 @@
 
     python -m scripts.retry_failed --results-dir results
 
-Only `status: failed` counts: `oom` and `unsupported` are answers. Finished runs are not touched.
+`oom` and `unsupported` are answers and stay, unless `--status` names them: what this machine could
+not do it may do once a package is installed or a device is there. Finished runs are not touched.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
 
 log = logging.getLogger(__name__)
 
+# Of results that may be removed.
+STATUSES = ("failed", "unsupported", "oom")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = new_parser("scripts.retry_failed", __doc__)
     parser.add_argument("--results-dir", default="results", help="folder with runs/")
+    parser.add_argument(
+        "--status", nargs="+", choices=STATUSES, default=["failed"], help="results to remove"
+    )
     return run_program(parser, _execute, argv)
 
 
@@ -37,7 +44,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     lock = hold_lock(folder.resolve().parent / WORKFLOW_LOCK)
     removed = []
     for path in sorted(folder.glob("runs/*/*.json")):
-        if reason := _failure(path):
+        if reason := _reason_to_remove(path, arguments.status):
             log.info("%s", reason)
             path.unlink()
             removed.append(str(path))
@@ -46,7 +53,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"removed": removed}
 
 
-def _failure(path: Path) -> str:
+def _reason_to_remove(path: Path, statuses: Collection[str]) -> str:
     """Why a file of a run is to be made again; empty if it may stay."""
     try:
         if path.name == "run.json":
@@ -63,7 +70,7 @@ def _failure(path: Path) -> str:
         return str(error)
     if result.run != path.parent.name:
         return f"{path}: is the result of {result.run}"
-    return f"{path}: failed: {result.reason}" if result.status == "failed" else ""
+    return f"{path}: {result.status}: {result.reason}" if result.status in statuses else ""
 
 
 if __name__ == "__main__":

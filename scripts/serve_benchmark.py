@@ -65,7 +65,7 @@ def serve_run(run_id: str, run: InferenceRun, arguments: argparse.Namespace) -> 
     def keep(done: str, result: InferenceResult, records: list) -> None:
         store.write_result(measured / f"{done}.json", measured / f"{done}.parquet", result, records)
 
-    with store.hold(folder):
+    with store.hold(folder, run.server.base_url):
         result = store.fetch(folder, run_id, run, output)
         if result is None:
             runs = {run_id: run} | store.wanted(folder, output.parents[1])

@@ -10,6 +10,7 @@ turns, and each has its run directory `OUTPUT_DIR/MODE/seedN`. `--resume` contin
 """
 
 import argparse
+import hashlib
 import logging
 import re
 import time
@@ -45,14 +46,23 @@ if TYPE_CHECKING:
     from scripts.lib.results.batch_size import BatchSizeResult
 
 log = logging.getLogger(__name__)
+
+
+def _number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 # Options that are settings of a run by the same name.
 SETTINGS = {
     "global_batch": int, "max_length": int, "buffer_size": int, "cost_type": str,
     "precision": str, "steps": int, "warmup_steps": int, "block_steps": int, "model": str,
     "task": str, "tokenizer": str, "vocab": int, "accumulation": int, "learning_rate": float,
-    "dropout": float, "max_local_batch": int, "checkpoint_steps": int, "device": str,
+    "dropout": float, "max_local_batch": _number_or_auto, "checkpoint_steps": int, "device": str,
 }  # fmt: skip
-DATASET = ("dataset_dir", "text_column", "label_column", "split", "eval_split", "name")
+DATASET = {
+    "dataset_dir": str, "text_column": str, "label_column": str, "split": str, "eval_split": str,
+    "name": str, "eval_share": float, "num_labels": int,
+}  # fmt: skip
 # Settings that are options by another name.
 RENAMED = {"modes": "mode", "seeds": "seed", "dataset.path": "dataset"}
 HUB_NAMES = {"sst2": {"path": "stanfordnlp/sst2", "eval_split": "validation"}}
@@ -89,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     for name, kind in SETTINGS.items():
         parser.add_argument(f"--{name}", type=kind)
-    for name in DATASET:
-        parser.add_argument(f"--{name}")
+    for name, kind in DATASET.items():
+        parser.add_argument(f"--{name}", type=kind)
     return run_program(parser, _execute, argv)
 
 
@@ -120,6 +130,9 @@ def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
         try:
             told = _train(arguments, run, folder, device, max_tokens)
         except Exception as error:
+            if rank == 0 and _by_hand(arguments):
+                with suppress(OSError):  # what has begun stays
+                    folder.rmdir()
             if is_lost(error):
                 told = " ".join(str(error).split())[:200]
                 error = RankLost(
@@ -158,7 +171,7 @@ def _train(
         resumed=arguments.resume is not None,
     )  # fmt: skip
     if arguments.check_gradients:
-        return {"run_dir": str(folder), "gradient_error": _check_gradients(job)}
+        return {"gradient_error": _check_gradients(job)}
     train(job)
     if flat and dist.get_rank() == 0:
         if not arguments.no_figures:
@@ -211,7 +224,12 @@ def _settings(arguments: argparse.Namespace) -> DdpRun:
     if arguments.trust_remote_code:
         settings["trust_remote_code"] = True
     settings["dataset"] = _dataset(arguments, settings.get("dataset", {}))
-    if _by_hand(arguments) and settings.get("steps", 50) <= settings.get("warmup_steps", 5):
+    if arguments.batch_size:
+        if settings.get("max_local_batch") not in (None, "auto"):
+            raise InputError("--batch_size: not together with a number as max_local_batch")
+        settings["max_local_batch"] = "auto"
+    few_steps = settings.get("steps", 50) <= settings.get("warmup_steps", 5)
+    if _by_hand(arguments) and few_steps and arguments.warmup_steps is None:
         settings["warmup_steps"] = 0
     if "size" not in settings or arguments.model:
         model = settings.setdefault("model", "tiny")
@@ -234,6 +252,9 @@ def _settings(arguments: argparse.Namespace) -> DdpRun:
         raise InputError(*(f"{dotted(keys)}: {text}" for keys, text in problems)) from None
     if problems := missing_names(run.tokenizer, None if run.size else run.model):
         raise InputError(*problems)
+    if _by_hand(arguments) and len(run.seeds) > 1:
+        told = ", ".join(map(str, run.seeds))
+        raise InputError(f"--seed: required with --mode, because the run has the seeds {told}")
     return run
 
 
@@ -320,11 +341,15 @@ def _folder(arguments: argparse.Namespace, run: DdpRun) -> str:
     if arguments.resume:
         return str(Path(arguments.resume).absolute())
     output = Path(arguments.output_dir).absolute()
-    if not _by_hand(arguments):
+    if not _by_hand(arguments) or arguments.check_gradients:
         return str(output)
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.modes[0]}-seed{run.seed}"
-    names = (stem, *(f"{stem}-{i}" for i in range(2, 1000)))
-    return str(next(output / name for name in names if not (output / name).exists()))
+    for name in (stem, *(f"{stem}-{i}" for i in range(2, 1000))):
+        # Made at once: another call of the same second must not take it, too.
+        with suppress(FileExistsError):
+            (output / name).mkdir(parents=True)
+            return str(output / name)
+    raise InputError(f"--output_dir: {output}: too many runs in this second")
 
 
 def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
@@ -353,11 +378,12 @@ def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
 
 def _stamp(run: DdpRun) -> str:
     """Changes with the files of the text, so that an older cache is not taken for theirs."""
-    files = text_inputs(run.model_dump())
-    with suppress(OSError):
-        latest = max((Path(file).stat().st_mtime_ns for file in files), default=None)
-        return f"-{latest:x}" if latest else ""
-    return ""
+    told = []
+    for file in text_inputs(run.model_dump()):
+        with suppress(OSError):
+            state = Path(file).stat()
+            told.append(f"{file} {state.st_size} {state.st_mtime_ns}")
+    return "-" + hashlib.sha256("\n".join(told).encode()).hexdigest()[:8] if told else ""
 
 
 def _agree(value: Any) -> Any:

@@ -35,7 +35,8 @@ async def completions(request: web.Request) -> web.StreamResponse:
     if options.die_at and number >= options.die_at:
         os.kill(os.getpid(), signal.SIGKILL)
     if options.fail_every and number % options.fail_every == 0:
-        return web.Response(status=500, text="scripted failure")
+        told = f" for {key}" if (key := request.headers.get("Authorization")) else ""
+        return web.Response(status=500, text=f"scripted failure{told}")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     await response.write(b": a comment\n\ndata: " + event(role="assistant") + b"\n\n")

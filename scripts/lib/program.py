@@ -1,8 +1,10 @@
 """What every program does at its ends: logging, one line for a mistake, one JSON object last."""
 
 import argparse
+import ctypes
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +31,8 @@ def run_program(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun killed by force would leave its ranks behind
+        end_with_parent()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         summary = execute(arguments)
@@ -46,6 +50,12 @@ def run_program(
     if summary is not None:
         print(json.dumps(summary), flush=True)
     return 0
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, however that ends; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def new_parser(module: str, description: str | None) -> argparse.ArgumentParser:

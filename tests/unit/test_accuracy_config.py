@@ -167,9 +167,22 @@ def test_rows_without_answers_and_empty_data_are_told(tmp_path):
     assert found[0].answers == ["x", "y"]
     with pytest.raises(InputError, match=r"answer_column: row 1 has no answer, but None"):
         found[1]
+    rows.write_text('{"question": "a", "answer": ["", "y", null]}\n')
+    assert read_samples(run_with(dataset=data))[0].answers == ["y"]
     rows.write_text("\n")
     with pytest.raises(InputError, match=r"dataset\.path json:"):
         read_samples(run_with(dataset=data))
+
+
+def test_answers_of_a_csv_file_stay_as_they_are_written(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("question,answer,options\n1.0,007,\"['a', 'b']\"\nNA,None,\n")
+    data = {"path": "csv", "data_files": [str(rows)], "dataset_dir": str(tmp_path / "cache")}
+    found = read_samples(run_with(dataset=data))
+    told = [(found[place].question, found[place].answers) for place in range(2)]
+    assert told == [("1.0", ["007"]), ("NA", ["None"])]
+    with pytest.raises(InputError, match="choices_column: row 0 has no list of up to 26 choices"):
+        read_samples(run_with(dataset=data | {"choices_column": "options"}))[0]
 
 
 def batch(*ids):
@@ -193,7 +206,10 @@ def test_shards_are_exact_and_resume_with_any_number_of_ranks(tmp_path):
     append_line(tmp_path, 1, batch(8))
     assert [sample["id"] for sample in union(read_lines(tmp_path), ids)] == ids
     append_line(tmp_path, 1, batch(3, 7))
-    with pytest.raises(InputError, match=r"twice \[3\]; unknown \[7\]"):
+    with pytest.raises(InputError, match=r"unknown \[7\]"):
+        union(read_lines(tmp_path), ids)
+    append_line(tmp_path, 1, {"samples": [{"id": 3, "prediction": "other"}]})
+    with pytest.raises(InputError, match=r"twice \[3\]; unknown \[7\].*begin anew"):
         union(read_lines(tmp_path), ids)
     open_lines(tmp_path, "another checkpoint")
     assert read_lines(tmp_path) == []

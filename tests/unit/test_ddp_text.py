@@ -54,6 +54,21 @@ def test_files_of_every_format_give_the_same(name, tmp_path):
     assert len(corpus.evaluation.texts) == 2
 
 
+def test_words_of_a_csv_file_stay_as_they_are_written(tmp_path):
+    words = ["None", "NA", "null", "007", "1.50", "nan", "true"] * 3
+    frame = pd.DataFrame({"sentence": words, "label": [0, 1, 0] * 7})
+    corpus = read_corpus(write(tmp_path, "rows.csv", frame), labelled=True)
+    assert sorted(corpus.train.texts + corpus.evaluation.texts) == sorted(words)
+
+
+def test_what_has_no_effect_is_refused(tmp_path):
+    for changes in ({"split": "test"}, {"eval_split": "dev"}):
+        with pytest.raises(ValueError, match="has no effect with path: csv"):
+            write(tmp_path, "rows.csv", **changes)
+    with pytest.raises(ValueError, match="has no effect with path: embedded"):
+        TextData(text_column="sentence")
+
+
 def test_labels_may_be_texts_and_evaluation_a_file_of_its_own(tmp_path):
     frame = FRAME.assign(label=FRAME["label"].map({0: "no", 1: "maybe", 2: "yes"}))
     write(tmp_path, "eval.csv", frame[:5])
@@ -88,7 +103,8 @@ def test_a_language_model_needs_no_label(tmp_path):
         (FRAME, {"num_labels": 2}, "row 2 of the training data has the label 2; allowed: 0 to 1"),
         (FRAME.assign(label=FRAME["label"] - 1), {}, "row 0 of the training data has the label -1"),
         (FRAME.assign(label=0.5), {}, "row 0 of 'label' is no whole number but 0.5"),
-        (FRAME.assign(sentence=7), {}, "row 0 of 'sentence' is no text but 7"),
+        (FRAME.assign(sentence=""), {}, "row 0 of 'sentence' is no text but None"),
+        (FRAME.assign(label=[None, *[1] * 39]), {}, "row 0 of 'label' is no whole number but None"),
         (FRAME[:1], {}, "1 rows are too few to train on"),
     ],
 )  # fmt: skip

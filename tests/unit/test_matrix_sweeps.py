@@ -221,7 +221,15 @@ def test_problems_of_all_master_files_have_their_own_lines(config, tmp_path):
         ),
         (
             {"server": {"base_url": "http://user:secret@127.0.0.1:80"}},
-            "sweeps.s.server.base_url: must hold no user or password",
+            "sweeps.s.server.base_url: must hold no user, password or query",
+        ),
+        (
+            {"server": {"base_url": "http://127.0.0.1/v1?api_key=secret"}},
+            "sweeps.s.server.base_url: must hold no user, password or query",
+        ),
+        (
+            {"server": {"base_url": "http://127.0.0.1", "container": "apptainer"}},
+            "container is of servers that are started",
         ),
         (
             {"server": {"container": "enroot"}},

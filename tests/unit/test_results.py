@@ -190,6 +190,13 @@ def test_retry_removes_failed_results_only(results, measured):
     assert not failed.exists()
     assert not cut.exists()
     assert len(list(results.glob("runs/*/benchmark.json"))) == 3
+    unsupported = {"run": "f-00000006", "status": "unsupported", "metrics": None}
+    write_text(results / "runs/f-00000006/benchmark.json", json.dumps(data | unsupported))
+    told = ["--results-dir", str(results), "--status", "failed"]
+    assert retry_failed.main(told) == 0
+    assert (results / "runs/f-00000006/benchmark.json").exists()
+    assert retry_failed.main([*told, "unsupported"]) == 0
+    assert len(list(results.glob("runs/*/benchmark.json"))) == 3
 
 
 DOCUMENT = {

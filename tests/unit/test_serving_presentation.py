@@ -91,6 +91,15 @@ def test_a_long_name_of_a_device_leaves_room_for_the_panel(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_points_tell_what_differs_and_names_are_no_formulas(name, tmp_path):
+    frame = table([row(1, tp=4, runner=r"$\no$ 1"), row(2, tp=8, runner=r"$\no$ 1")])
+    figure = FIGURES[name](frame)
+    labels = {text.get_text() for text in figure.axes[0].texts}
+    assert {label.split()[-1] for label in labels} == {"tp4", "tp8"}
+    assert len(save(figure, tmp_path / name)) == 2
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_and_tables_of_nothing_say_so(name):
     missing = {"run": "x", "sweeps": "s", "kind": "inference", "status": "missing", "reason": "?"}
     for frame in (table([row(status="failed", tput=None, intvty=None)]), table([missing])):

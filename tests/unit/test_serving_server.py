@@ -17,7 +17,13 @@ from scripts import prepare_model, serve_benchmark
 from scripts.lib import provenance
 from scripts.lib.config.frameworks import Launch
 from scripts.lib.serving.points import measure_points
-from scripts.lib.serving.server import ServerError, end_leftovers, reserve_port, serve
+from scripts.lib.serving.server import (
+    ServerError,
+    end_leftovers,
+    missing_program,
+    reserve_port,
+    serve,
+)
 from tests.conftest import ROOT
 from tests.unit.serving_cases import (
     launch_of,
@@ -161,6 +167,42 @@ def test_a_server_that_runs_already(measure, tmp_path):
     assert result["boot"] is None
     bodies = [json.loads(line)["body"] for line in times.read_text().splitlines()]
     assert all(body["ignore_eos"] for body in bodies)
+
+
+def test_a_key_that_a_server_repeats_is_in_no_result(measure, tmp_path, monkeypatch):
+    monkeypatch.setenv("SWEEPMAKE_API_KEY", "secret-of-mine")
+    with scripted_server("--fail-every", "1") as url:
+        result = measure(server={"base_url": url})
+    assert "HTTP 500: scripted failure for Bearer ***" in result["reason"]
+    for path in (tmp_path / "out").iterdir():
+        assert b"secret-of-mine" not in path.read_bytes()
+
+
+def test_settings_of_one_address_are_measured_in_turn(tmp_path, embedded_model):
+    """Whatever else differs: side by side they would be each other's load."""
+    with scripted_server("--itl", "0.02") as url:
+        processes = []
+        for osl in (8, 9):
+            run = served_run(server={"base_url": f"{url}/v1"}, osl=osl)
+            folder = tmp_path / "results/runs" / str(osl)
+            command = ["-m", "scripts.serve_benchmark", "--run", write_run(folder, run),
+                       "--server-dir", tmp_path / f"results/servers/{osl}", "--embedded-model",
+                       embedded_model, "--output", folder / "benchmark.json"]  # fmt: skip
+            processes.append(subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT))
+        assert [process.wait(60) for process in processes] == [0, 0]
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/b*.json")]
+    assert [result["status"] for result in results] == ["ok", "ok"]
+    (_, end), (start, _) = sorted(
+        (r["provenance"]["started_at"], r["provenance"]["ended_at"]) for r in results
+    )
+    assert end <= start
+
+
+def test_a_program_beside_this_python_is_found(monkeypatch):
+    """Also where its environment is not active."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    launch = Launch.model_validate(launch_of() | {"command": ["transformers", "serve"]})
+    assert missing_program(launch) == ""
 
 
 def test_a_server_that_is_not_there(measure):

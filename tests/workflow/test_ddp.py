@@ -155,9 +155,10 @@ def test_by_hand_a_killed_run_is_resumed_and_only_on_its_own_text(tmp_path):
                "-m", "scripts.train_ddp", *map(str, options), "--output_dir", tmp_path / "cut"]  # fmt: skip
     process = psutil.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     wait_for(lambda: list(tmp_path.glob("cut/*/checkpoint.pt")))
-    for victim in [*process.children(recursive=True), process]:
-        victim.kill()
+    ranks = process.children(recursive=True)
+    process.kill()  # the launcher alone: its ranks must not go on beside those that resume
     process.wait(30)
+    assert psutil.wait_procs(ranks, timeout=10)[1] == []
     (folder,) = (path.parent for path in tmp_path.glob("cut/*/checkpoint.pt"))
     before = rows.read_text()
     rows.write_text(before.replace("a b c", "c b a b"))

@@ -14,7 +14,7 @@ from scripts.lib.accuracy.digits import puzzle
 from scripts.lib.accuracy.files import problems_of
 from scripts.lib.config.accuracy import AccuracyRun
 from scripts.lib.config.accuracy_measurement import EMBEDDED, FILE_FORMATS, AccuracyData
-from scripts.lib.ddp.files import separator
+from scripts.lib.ddp.files import as_text, header, separator
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,9 @@ def _load(data: AccuracyData, trust_remote_code: bool) -> Any:
     split = data.split
     if data.path in FILE_FORMATS:
         options |= {"data_files": data.data_files} | separator(data.path, data.data_files)
+        if data.path == "csv":
+            columns = header("csv", data.data_files or [])
+            options |= as_text([data.question_column, data.answer_column], columns)
         split = "train"
     elif trust_remote_code:
         options["trust_remote_code"] = True
@@ -127,6 +130,11 @@ def _check_columns(run: AccuracyRun, columns: list[str]) -> None:
 def _sample(run: AccuracyRun, row: dict[str, Any], number: int) -> Sample:
     data = run.dataset
     choices = row[data.choices_column] if data.choices_column else None
+    if choices and not (isinstance(choices, list) and len(choices) <= len(LETTERS)):
+        raise InputError(
+            f"dataset.choices_column: row {number} has no list of up to {len(LETTERS)} choices, "
+            f"but {choices!r:.80}"
+        )
     question = data.prompt.replace("{question}", str(row[data.question_column]))
     if choices:
         lines = "\n".join(f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
@@ -135,8 +143,9 @@ def _sample(run: AccuracyRun, row: dict[str, Any], number: int) -> Sample:
     listed = found if isinstance(found, list) else [found]
     if choices and run.metric == "multiple_choice":
         listed = [_chosen(answer, choices, number) for answer in listed]
-    answers = [_text(answer) for answer in listed]
-    if not answers or any(not answer for answer in answers):
+    # Of several people some may have said nothing.
+    answers = [text for answer in listed if (text := _text(answer))]
+    if not answers:
         raise InputError(f"dataset.answer_column: row {number} has no answer, but {found!r}")
     image = None
     if data.image_column:
@@ -162,6 +171,8 @@ def _chosen(answer: Any, choices: list[Any], number: int) -> Any:
 def _text(answer: Any) -> str:
     # The VQA data sets have mappings with the answer of each person.
     found = answer.get("answer", "") if isinstance(answer, dict) else answer
+    if isinstance(found, float) and found.is_integer():  # whole numbers beside an empty cell
+        found = int(found)
     return "" if found is None else str(found)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from scripts.lib.accuracy.files import problems_of_model
 from scripts.lib.accuracy.knobs.blocks import ActiveBlocks, decoder_of
 from scripts.lib.accuracy.knobs.pixels import IMAGE_PROCESSORS, Pixels, pixels_of
 from scripts.lib.accuracy.knobs.top_k import TopK
@@ -92,6 +93,8 @@ def source_of(run: AccuracyRun, checkpoint: str | Path | None) -> tuple[str, Any
     if run.model == EMBEDDED and checkpoint is None:
         raise InputError("--checkpoint: required with model: embedded")
     source = str(checkpoint) if run.model == EMBEDDED else run.model
+    if problems := problems_of_model(source):
+        raise InputError(*problems)
     try:
         return source, transformers.AutoConfig.from_pretrained(
             source, trust_remote_code=run.trust_remote_code

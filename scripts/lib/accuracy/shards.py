@@ -69,8 +69,12 @@ def append_line(folder: Path, rank: int, batch: dict[str, Any]) -> None:
 
 
 def union(batches: Sequence[dict[str, Any]], ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the samples of all batches by number. Raises InputError unless each is there once."""
-    samples = sorted((s for batch in batches for s in batch["samples"]), key=lambda s: s["id"])
+    """Return the samples of all batches by number. Raises InputError unless each is there once.
+
+    One that is there twice with the same answer, after two calls at once, counts as one.
+    """
+    told = {json.dumps(s, sort_keys=True): s for batch in batches for s in batch["samples"]}
+    samples = sorted(told.values(), key=lambda sample: sample["id"])
     found = [sample["id"] for sample in samples]
     if found == sorted(ids):
         return samples
@@ -79,4 +83,7 @@ def union(batches: Sequence[dict[str, Any]], ids: Sequence[int]) -> list[dict[st
     double = sorted({number for number in found if found.count(number) > 1})
     told = [f"{what} {numbers[:5]}" for what, numbers in
             (("missing", missing), ("twice", double), ("unknown", foreign)) if numbers]  # fmt: skip
-    raise InputError(f"the ranks' samples are no whole: {'; '.join(told)}")
+    raise InputError(
+        f"the ranks' samples are no whole: {'; '.join(told)}; remove the lines in the folder "
+        "accuracy beside the output to begin anew"
+    )

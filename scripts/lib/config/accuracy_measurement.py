@@ -4,10 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scripts.lib.schema.base import StrictModel, Text, problem_at
+from scripts.lib.schema.base import StrictModel, Text, problem_at, refuse_given
 
 EMBEDDED = "embedded"
 FILE_FORMATS = ("csv", "json", "parquet", "imagefolder")
+_OF_COLUMNS = ("image_column", "question_column", "answer_column", "choices_column", "prompt")
+_OF_HUB = ("name", "split")
 KNOBS = ("max_crops", "top_k", "num_active_blocks")
 
 MaxCrops = Annotated[int, Field(ge=1, le=1024)]
@@ -96,6 +98,8 @@ class AccuracyData(StrictModel):
             raise problem_at(
                 ("prompt",), "has no place for the question, which is question in braces"
             )
+        unused = {EMBEDDED: _OF_COLUMNS + _OF_HUB} | dict.fromkeys(FILE_FORMATS, _OF_HUB)
+        refuse_given(self, unused.get(self.path, ()), f"with path: {self.path}")
         return self
 
 

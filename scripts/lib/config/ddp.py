@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scripts.lib.config.batch_size import BatchSizeSearch
+from scripts.lib.config.checkpoints import WEIGHTS, files_in
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.sweep import Device, GridSweep, MemoryBudgetMib, entry_of
-from scripts.lib.schema.base import Axis, StrictModel, Text, no_repeats, problem_at
+from scripts.lib.schema.base import Axis, StrictModel, Text, no_repeats, problem_at, refuse_given
 
 DdpMode = Literal["static", "dynamic", "sorted"]
 CostType = Literal["tokens", "tokens_sq", "fitted"]
@@ -23,6 +24,8 @@ Path = Annotated[str, Field(pattern=r"^[^{}]+$", min_length=1)]
 
 FILE_FORMATS = ("csv", "json", "parquet")
 EMBEDDED = "embedded"
+_OF_COLUMNS = ("text_column", "label_column", "num_labels")
+_OF_HUB = ("name", "split", "eval_split")
 
 
 class TextData(StrictModel):
@@ -67,6 +70,8 @@ class TextData(StrictModel):
         if self.path not in FILE_FORMATS and (self.data_files or self.eval_files):
             key = "data_files" if self.data_files else "eval_files"
             raise problem_at((key,), f"needs a path of {', '.join(FILE_FORMATS)}, got {self.path}")
+        unused = {EMBEDDED: _OF_COLUMNS + _OF_HUB} | dict.fromkeys(FILE_FORMATS, _OF_HUB)
+        refuse_given(self, unused.get(self.path, ()), f"with path: {self.path}")
         return self
 
 
@@ -304,10 +309,15 @@ def without_room(run: DdpRun, largest: int | None) -> str:
 
 
 def text_inputs(settings: dict[str, Any]) -> list[str]:
-    """Files of this machine that a run's text is read from; one that changes makes it anew."""
-    dataset, tokenizer = settings["dataset"], settings["tokenizer"]
+    """Files of this machine that a run's text is read from; one that changes makes it anew.
+
+    Of a tokenizer's folder those that are no weights.
+    """
+    dataset, tokenizer = settings["dataset"], _tokenizer_of(settings)
     files = [*(dataset["data_files"] or []), *(dataset["eval_files"] or [])]
-    return [*files, tokenizer] if tokenizer and tokenizer.endswith((".txt", ".json")) else files
+    if tokenizer and tokenizer.endswith((".txt", ".json")):
+        return [*files, tokenizer]
+    return files + [file for file in files_in(tokenizer) if not file.endswith(WEIGHTS)]
 
 
 def text_digest(settings: dict[str, Any]) -> str:
@@ -316,9 +326,7 @@ def text_digest(settings: dict[str, Any]) -> str:
     `settings` are the resolved settings of a run of kind `ddp`. Texts are not cut off in the file,
     so `max_length` is no part of it.
     """
-    tokenizer = settings["tokenizer"]
-    if tokenizer is None and settings["size"] is None:
-        tokenizer = settings["model"]
+    tokenizer = _tokenizer_of(settings)
     told = {
         "dataset": settings["dataset"],
         "tokenizer": tokenizer,
@@ -328,3 +336,9 @@ def text_digest(settings: dict[str, Any]) -> str:
     }
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def _tokenizer_of(settings: dict[str, Any]) -> str | None:
+    """Name of a run's tokenizer: its own, or that of a model with weights; None is trained."""
+    tokenizer = settings["tokenizer"]
+    return settings["model"] if tokenizer is None and settings["size"] is None else tokenizer

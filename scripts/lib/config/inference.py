@@ -31,8 +31,9 @@ EMBEDDED_MODEL = "embedded"
 
 
 def _http(url: str) -> str:
-    if "@" in url:  # not repeated in the message
-        raise ValueError("must hold no user or password; a key goes into SWEEPMAKE_API_KEY")
+    """Check an address; the path `/v1` that clients are often given stands in every request."""
+    if {"@", "?", "#"} & set(url):  # not repeated in the message
+        raise ValueError("must hold no user, password or query; a key goes into SWEEPMAKE_API_KEY")
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,7 +41,7 @@ def _http(url: str) -> str:
         valid = False
     if not valid or re.search(r"\s", url):
         raise ValueError(f"must be an address such as http://127.0.0.1:8000, got {url!r}")
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 class Load(StrictModel):
@@ -85,6 +86,13 @@ class ServerOptions(StrictModel):
     start_timeout_s: float = Field(
         1800, gt=0, description="Time limit of the server's start until it is healthy, seconds."
     )
+
+    @model_validator(mode="after")
+    def _nothing_to_start(self) -> Self:
+        started_with = ("container", "draft_model")
+        if self.base_url and (given := [key for key in started_with if getattr(self, key)]):
+            raise ValueError(f"{given[0]} is of servers that are started; base_url names one")
+        return self
 
 
 class Server(ServerOptions):
@@ -135,7 +143,8 @@ class InferenceSweep(StrictModel):
     @model_validator(mode="after")
     def _files_or_entries(self) -> Self:
         if (self.config_files is None) == (self.entries is None):
-            raise ValueError("needs config_files, or entries in their place")
+            given = "neither" if self.entries is None else "both"
+            raise ValueError(f"needs config_files, or entries in their place; {given} is given")
         return self
 
     @field_validator("runner_type")

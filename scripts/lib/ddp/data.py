@@ -9,7 +9,7 @@ import numpy as np
 
 from scripts.lib.config.ddp import EMBEDDED, FILE_FORMATS, TextData
 from scripts.lib.ddp.docstrings import LABELS, docstrings
-from scripts.lib.ddp.files import find_column, problems_of, separator
+from scripts.lib.ddp.files import as_text, find_column, header, problems_of, separator
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,11 @@ def _load(data: TextData, labelled: bool, trust_remote_code: bool) -> tuple[Any,
         options: dict[str, Any] = {"cache_dir": data.dataset_dir}
         if data.path in FILE_FORMATS:
             options |= {"data_files": files} | separator(data.path, files)
+            if data.path == "csv":
+                columns = header("csv", files)
+                options |= as_text(
+                    [find_column("text_column", data.text_column, columns)[0]], columns
+                )
         elif trust_remote_code:
             options["trust_remote_code"] = True
         try:

@@ -10,6 +10,8 @@ from typing import Any
 
 from scripts.lib.config.ddp import TextData
 
+# Cells that stand for no value where a column is no text.
+NOTHING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 USUAL = {"text_column": ("sentence", "text"), "label_column": ("label",)}
 
 
@@ -62,6 +64,22 @@ def separator(path: str, files: Sequence[str]) -> dict[str, Any]:
     if path == "csv" and all(Path(file).suffix == ".tsv" for file in files):
         return {"sep": "\t", "quoting": csv.QUOTE_NONE}
     return {}
+
+
+def as_text(names: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
+    """Options of the CSV reader that keep cells of the columns `names` as they are written.
+
+    Else it makes `007` a number and `None` or `NA` nothing. An empty cell stays none.
+    """
+    return {
+        "converters": dict.fromkeys(names, _cell),
+        "keep_default_na": False,
+        "na_values": {name: [""] if name in names else NOTHING for name in columns},
+    }
+
+
+def _cell(text: str) -> str | None:
+    return text or None
 
 
 def header(path: str, files: Sequence[str]) -> list[str]:

@@ -1,9 +1,7 @@
 """Start the ranks of a run on this machine, and end all of them as soon as one fails."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.lib.program import end_with_parent
 from scripts.lib.results.files import write_text
 
 POLL_SECONDS = 0.1
@@ -81,12 +80,8 @@ def _start(command: list[str], rank: int, ranks: int) -> subprocess.Popen:
         command,
         env=os.environ | variables,
         stdout=subprocess.DEVNULL,  # the last line there is this program's
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=end_with_parent,
     )
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _wait(processes: list[subprocess.Popen]) -> list[int | None]:

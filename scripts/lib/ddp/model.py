@@ -77,8 +77,22 @@ def _check(run: DdpRun, model: PreTrainedModel, vocab_size: int) -> None:
         raise InputError(
             f"tokenizer: has {vocab_size} entries, but model {run.model} only {entries}"
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = _positions(model)
     if positions is not None and run.max_length > positions:
         raise InputError(
             f"max_length: {run.max_length} is above the {positions} positions of model {run.model}"
         )
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """Tokens that a model has positions for; None where nothing limits them.
+
+    Models like RoBERTa count positions from behind the padding's.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:  # XLNet says -1
+        return None
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None):
+            return positions - module.padding_idx - 1
+    return positions

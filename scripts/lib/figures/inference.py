@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts.lib.figures.style import COLORS, MARKERS, nothing_to_show
-from scripts.lib.tables.inference import inference_runs, varying
+from scripts.lib.tables.inference import VARIANT, inference_runs, varying
 
 # What stands in a panel of its own: points of other lengths or models cannot be compared.
 PANEL = ["model", "isl", "osl"]
@@ -67,9 +67,14 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     if points.empty or x not in points or points[x].isna().all():
         return nothing_to_show("No served model has been measured.")
     points = points[points[x].notna()]
-    series_of = [*SERIES, *varying(points)]
+    named = {
+        **dict.fromkeys(SERIES, ""),
+        **{key: f"{VARIANT[key].lower()} " for key in varying(points)},
+    }
+    series_of = list(named)
     points = points.assign(hardware=_measured_hardware(points))
-    points = points.assign(**points[series_of].astype("string").fillna("none"))
+    for key, name in named.items():
+        points[key] = name + points[key].astype("string").fillna("none")
     names = list(dict.fromkeys(points[series_of].itertuples(index=False, name=None)))
     panels = list(points.groupby(PANEL, sort=False))
     shown = panels[:MAX_PANELS]
@@ -81,8 +86,10 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, (key, part) in zip(grid.flat, shown, strict=False):
+        labels = _labels(part)
         for name, series in part.groupby(series_of, sort=False):
-            _series(axes, series, x, name, names.index(name), higher_is_better)
+            told = labels[series.index]
+            _series(axes, series, told, x, name, names.index(name), higher_is_better)
         model, isl, osl = key
         axes.set(title=f"{model}\n{isl} in, {osl} out", xlabel=xlabel)
         axes.set_xlim(0, 1.12 * part[x].max())
@@ -107,9 +114,21 @@ def _measured_hardware(points: pd.DataFrame) -> pd.Series:
     return runner.where(device == "", runner + " (" + device + ")")
 
 
+def _labels(points: pd.DataFrame) -> pd.Series:
+    """The concurrency of each point, with what else of its server differs within a panel."""
+    labels = points["conc"].astype(str)
+    for key in ("tp", "ep"):
+        if points[key].nunique() > 1:
+            labels += f" {key}" + points[key].astype(int).astype(str)
+    if points["dp_attn"].nunique() > 1:
+        labels += (points["dp_attn"].astype(str) == "True").map({True: " dpa", False: ""})
+    return labels
+
+
 def _series(
     axes: Axes,
     points: pd.DataFrame,
+    labels: Sequence[str],
     x: str,
     name: tuple[str, ...],
     rank: int,
@@ -126,9 +145,10 @@ def _series(
         [xs[i] for i in best], [ys[i] for i in best], "-", marker=marker, color=color,
         label=textwrap.fill(" ".join(name), LABEL_WIDTH),
     )  # fmt: skip
+    beside = (5, 4) if higher_is_better else (6, -9)  # off the line, which falls or rises
     if len(xs) <= MAX_LABELS:
-        for i, conc in enumerate(points["conc"]):
+        for i, label in enumerate(labels):
             axes.annotate(
-                str(conc), (xs[i], ys[i]), (5, 4), textcoords="offset points", fontsize=8,
+                label, (xs[i], ys[i]), beside, textcoords="offset points", fontsize=8,
                 color="#44515e", alpha=1 if i in best else 0.5,
             )  # fmt: skip

@@ -7,7 +7,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axis import Tick
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from scripts.lib.results.files import atomic_path
 
@@ -21,7 +23,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.labelcolor": "#1c2733",
     "axes.edgecolor": "#8895a3",
     "axes.spines.top": False,
@@ -48,6 +50,7 @@ def use_style() -> None:
 
 def save(figure: Figure, stem: str | Path) -> list[str]:
     """Write a figure as `{stem}.svg` and `{stem}.png` and close it; returns the two paths."""
+    _take_texts_as_they_are(figure)
     written = []
     for suffix, metadata in ((".svg", {"Date": None}), (".png", None)):
         with atomic_path(f"{stem}{suffix}") as temporary:
@@ -55,6 +58,13 @@ def save(figure: Figure, stem: str | Path) -> list[str]:
         written.append(f"{stem}{suffix}")
     plt.close(figure)
     return written
+
+
+def _take_texts_as_they_are(figure: Figure) -> None:
+    """Names and answers may have a `$`, which is no formula; ticks have formulas of their own."""
+    ticks = {label for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in ticks)
 
 
 def nothing_to_show(reason: str) -> Figure:

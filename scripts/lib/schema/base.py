@@ -1,5 +1,6 @@
 """What all configuration models share: strict fields, axes of a grid, safe names."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -67,3 +68,10 @@ def problem_at(keys: tuple[str | int, ...], message: str) -> PydanticCustomError
     """Return the error to raise for a problem that a validator found below its own place."""
     escaped = message.replace("{", "{{").replace("}", "}}")
     return PydanticCustomError("problem_at", escaped, {"keys": keys})
+
+
+def refuse_given(data: BaseModel, names: Iterable[str], reason: str) -> None:
+    """Refuse settings that differ from their defaults where they would have no effect."""
+    for name in names:
+        if getattr(data, name) != type(data).model_fields[name].default:
+            raise problem_at((name,), f"has no effect {reason}")

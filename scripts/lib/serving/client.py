@@ -167,7 +167,7 @@ async def _request(
     try:
         async with session.post(f"{target.url}/v1/completions", json=body) as response:
             if response.status != 200:
-                told = " ".join((await response.text()).split())[:200]
+                told = " ".join(_without_key(await response.text()).split())[:200]
                 record.error = f"HTTP {response.status}: {told}"
                 return
             await _read_stream(response, record, sent)
@@ -178,7 +178,7 @@ async def _request(
     except TimeoutError:
         record.error = f"no whole answer within {load.request_timeout_s:g} s"
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        record.error = f"{type(error).__name__}: {error}"[:200]
+        record.error = _without_key(f"{type(error).__name__}: {error}")[:200]
 
 
 async def _read_stream(response: aiohttp.ClientResponse, record: Record, sent: float) -> None:
@@ -216,9 +216,11 @@ async def _read_stream(response: aiohttp.ClientResponse, record: Record, sent: f
 def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool]:
     """Text of an event, and whether it ends the answer."""
     if not isinstance(event, dict):
-        raise ValueError(f"the server sent an event that is no object: {str(event)[:80]}")
+        raise ValueError(
+            f"the server sent an event that is no object: {_without_key(str(event))[:80]}"
+        )
     if event.get("error"):
-        record.error = f"the server told an error: {str(event['error'])[:200]}"
+        record.error = f"the server told an error: {_without_key(str(event['error']))[:200]}"
     if isinstance(usage := event.get("usage"), dict):
         record.usage_tokens = _count(usage.get("completion_tokens"))
         record.usage_prompt_tokens = _count(usage.get("prompt_tokens"))
@@ -226,11 +228,19 @@ def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool]:
     choice = choices[0] if isinstance(choices, list) else None
     delta = choice.get("delta") or {} if isinstance(choice, dict) else None
     if not isinstance(delta, dict):
-        raise ValueError(f"the server sent choices of another form: {str(choices)[:80]}")
+        raise ValueError(
+            f"the server sent choices of another form: {_without_key(str(choices))[:80]}"
+        )
     text = choice.get("text") or delta.get("content") or ""
     if not isinstance(text, str):
-        raise ValueError(f"the server sent a text that is none: {str(text)[:80]}")
+        raise ValueError(f"the server sent a text that is none: {_without_key(str(text))[:80]}")
     return text, choice.get("finish_reason") is not None
+
+
+def _without_key(text: str) -> str:
+    """Take out the API key, which servers may repeat in what they tell. Before text is cut."""
+    key = os.environ.get(API_KEY_VARIABLE)
+    return text.replace(key, "***") if key else text
 
 
 def _count(value: Any) -> int | None:

@@ -111,7 +111,7 @@ def reserve_port() -> socket.socket:
 def missing_program(launch: Launch) -> str:
     """Why the command cannot be run here; empty if its program is there."""
     program = filled(launch.command[0], {"python": sys.executable})
-    if shutil.which(program) is None:
+    if shutil.which(program, path=_search_path()) is None:
         return f"there is no program {program!r} on this machine"
     if "-m" in launch.command[:2] and launch.command[0] == "{python}":
         module = launch.command[2].partition(".")[0]
@@ -120,6 +120,12 @@ def missing_program(launch: Launch) -> str:
         if find_spec(module) is None:
             return f"the package {module!r} is not installed"
     return ""
+
+
+def _search_path() -> str:
+    """Where programs are looked for: first beside this Python; its environment may be inactive."""
+    beside = str(Path(sys.executable).parent)
+    return os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
 
 
 def end_leftovers() -> list[int]:
@@ -159,7 +165,8 @@ def _started(
         process = psutil.Popen(
             [sys.executable, "-I", supervisor.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), OWNER: owner},
+            env={**os.environ, "PATH": _search_path(), "PYTHONUNBUFFERED": "1",
+                 **(environment or {}), OWNER: owner},
         )  # fmt: skip
     try:
         server = RunningServer(f"http://{HOST}:{port}", command, 0.0, log_path, process)

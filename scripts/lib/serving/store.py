@@ -8,7 +8,9 @@ that the server starts once; the jobs after it find theirs here. `FOLDER` is one
 """
 
 import fcntl
+import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,8 @@ from scripts.lib.results.inference import MEASUREMENT_VERSION, InferenceResult
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.errors import InputError
 from scripts.lib.serving.client import Record
+
+log = logging.getLogger(__name__)
 
 REQUESTS = "requests.parquet"
 _SCHEMA = pa.schema(
@@ -52,11 +56,22 @@ def write_result(
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Let one job at a time measure on a server; the kernel frees the lock when its holder ends."""
+def hold(folder: Path, base_url: str | None = None) -> Iterator[None]:
+    """Let one job at a time measure on a server; the kernel frees the lock when its holder ends.
+
+    A server that runs elsewhere, at `base_url`, is one whatever the settings it is measured with.
+    On a file system without locks there is none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    path = folder / "lock"
+    if base_url:
+        digest = hashlib.sha256(base_url.encode()).hexdigest()[:8]
+        path = folder.with_name(f"address-{digest}.lock")
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            log.warning("%s: not locked (%s)", path, error)
         yield
 
 
