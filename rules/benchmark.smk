@@ -6,7 +6,7 @@ Yields: results/runs/{run}/benchmark.json, for inference with requests.parquet b
 
 The points of one server are jobs of their own, so that each is made and counted alone. The first
 of them starts the server and measures all that this call wants of it; the others fetch theirs from
-results/servers/{server}.
+results/servers/{server}. On a cluster they are one job of it.
 """
 
 
@@ -23,6 +23,8 @@ rule benchmark:
     log:
         "logs/benchmark/{run}.log",
     priority: priority_of
+    group:
+        server_group
     conda:
         "../envs/sweepmake.yaml"
     threads: threads_of

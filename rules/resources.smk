@@ -43,6 +43,19 @@ def waits_for_server(wildcards):
     return first_points().get(server_of_run(run.id), run.id) != run.id
 
 
+def server_group(wildcards):
+    """The group of the points of one server: a single job of a cluster, so that one holds its GPUs.
+
+    The profile's `group-components: [server=N]` puts up to N points into it; they take turns.
+    """
+    run = run_of(wildcards)
+    if run.kind != "inference" or runs_here():
+        return None
+    group = server_of_run(run.id)
+    workflow.parent_groupids[group] = "server"
+    return group
+
+
 @cache
 def first_points():
     """The point of the lowest concurrency of each server that is started here."""

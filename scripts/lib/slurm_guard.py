@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from scripts.lib.schema.errors import InputError
-from scripts.lib.slurm_pending import PendingJobs
+from scripts.lib.slurm_queue import PendingJobs, refuse_earlier_jobs
 
 log = logging.getLogger("snakemake.logging")
 
@@ -32,11 +32,12 @@ def guard_executor() -> None:
     """Wrap the plugin's submission and its check of jobs, where it is loaded and its version known.
 
     `SWEEPMAKE_SLURM_POLL_SECONDS` sets the longest time between two rounds, 20 s without it.
-    Raises InputError when it is no positive number.
+    Raises InputError when it is no positive number, or jobs of an earlier call still run here.
     """
     plugin = sys.modules.get(PLUGIN.replace("-", "_"))
     if plugin is None or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
         return
+    refuse_earlier_jobs()
     version = metadata.version(PLUGIN)
     if not version.startswith(LOOKED_AT):
         # Snakemake's handler does not fill in arguments of a record.

@@ -229,6 +229,42 @@ def test_a_measurement_that_always_fails_is_named_and_the_others_are_made(cluste
     assert f"missing: {killed[0]}: no result; its log ends: " in told.stderr
 
 
+def test_points_of_a_server_are_one_job(cluster, workflow):
+    flow = workflow()
+    search = [{"tp": 1, "conc-list": [1, 2, 3]}]
+    entry = {
+        "image": "none", "model": "embedded", "model-prefix": "embedded", "precision": "fp32",
+        "framework": "transformers", "runner": "cpu",
+        "seq-len-configs": [{"isl": 16, "osl": 8, "search-space": search}],
+    }  # fmt: skip
+    load = {"prompts_per_conc": 2, "warmups_per_conc": 1}
+    flow.config["sweeps"]["served"] = {"kind": "inference", "load": load, "entries": {"a": entry}}
+    flow.run(*TO_SUMMARY)
+    assert list(flow.summary["status"]) == ["ok"] * 3
+    (job,) = cluster.jobs_of(flow).values()
+    assert (job["TresPerJob"], job["TimeLimit"]) == ("gres:gpu:1", "00:30:00")  # of three points
+    results = [json.loads(p.read_text()) for p in flow.folder.glob("results/runs/*/benchmark.json")]
+    assert len({result["boot"]["server_boot"] for result in results}) == 1
+
+
+def test_jobs_that_a_killed_workflow_left_are_not_submitted_again(cluster, workflow):
+    flow = workflow(gpu=LONG)
+    process, _ = started(flow)
+    process.kill()
+    process.wait(30)
+    (job,) = cluster.jobs_of(flow)
+    told = subprocess.run(flow.command(), cwd=flow.folder, capture_output=True, text=True)
+    assert told.returncode != 0
+    assert f"or end them: scancel {job}" in told.stdout + told.stderr
+    assert list(cluster.jobs_of(flow)) == [job]
+    cluster.call("scancel", job)
+    gone = lambda: not cluster.call("squeue", "--noheader", f"--jobs={job}").strip()  # noqa: E731
+    wait_until(gone, 30, "the job was not cancelled")
+    flow.config["sweeps"]["gpu"] = {**flow.config["sweeps"]["gpu"], "num_trials": 6}
+    flow.run(*TO_SUMMARY)
+    assert list(flow.summary["status"]) == ["ok"]
+
+
 def test_packed_measurements_take_turns_on_one_device(cluster, workflow):
     flow = workflow(gpu={"mode": ["forward", "forward_backward", "training_step"]})
     flow.run(*TO_SUMMARY, "--groups", "benchmark=measure", "--group-components", "measure=25")

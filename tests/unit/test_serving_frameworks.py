@@ -64,7 +64,7 @@ GOLDEN = [
      {"speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 1}}),
     ("trt", {"spec_decoding": "draft_model", "dp_attn": True}, [f"{TRT} --ep_size 1 {TRT_END}"],
      {"enable_attention_dp": True,
-      "speculative_config": {"decoding_type": "DraftTarget", "max_draft_len": 4, "speculative_model_dir": "org/small"}}),
+      "speculative_config": {"decoding_type": "Draft_Target", "max_draft_len": 4, "speculative_model": "org/small"}}),
 ]  # fmt: skip
 
 
