@@ -1,6 +1,7 @@
 """`train_ddp` by hand refuses what it cannot do in one line, and leaves nothing behind."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import yaml
@@ -44,6 +45,12 @@ def refusal(capsys, *arguments) -> str:
         ([*STATIC, "--model", "./nowhere"], "--model: ./nowhere: no such folder"),
         ([*STATIC, "--run", "{auto}"], "--max_local_batch: auto needs --batch_size FILE"),
         ([*STATIC, "--run", "{auto}", "--batch_size", "{none}"], "--batch_size: {none}: oom: too"),
+        ([*STATIC, "--batch_size", "{none}"], "--batch_size: {none}: oom: too"),
+        ([*STATIC, "--batch_size", "{none}", "--max_local_batch", 4], "--batch_size: not together"),
+        ([*STATIC, "--max_local_batch", "auto"], "--max_local_batch: auto needs --batch_size FILE"),
+        ([*STATIC, "--text_column", "x"], "--text_column: has no effect with path: embedded"),
+        ([*STATIC, "--steps", 2, "--warmup_steps", 9], "--warmup_steps: 9 leaves none of the 2"),
+        ([*STATIC, "--run", "{seeds}"], "--seed: required with --mode, because the run has the seeds 0, 1"),
         ([*STATIC, "--init_method", "foo://"], "--init_method: must begin with env://"),
     ],
 )  # fmt: skip
@@ -53,6 +60,9 @@ def test_the_option_is_named(arguments, message, started, tmp_path, tmp_path_fac
     run = ddp_run(max_local_batch="auto", modes=["static"])
     settings = run.model_dump()
     files["auto"].write_text(json.dumps({"run": run_id(settings), "settings": settings}))
+    files["seeds"] = files["auto"].with_name("seeds.json")
+    several = ddp_run(seeds=[0, 1], modes=["static"]).model_dump()
+    files["seeds"].write_text(json.dumps({"run": run_id(several), "settings": several}))
     found = BatchSizeResult(
         measurement_version=1, run=run_id(settings), kind="ddp", status="oom", reason="too large",
         settings=run, batch_size=None, upper_limit=8, strategy="guided",
@@ -62,6 +72,13 @@ def test_the_option_is_named(arguments, message, started, tmp_path, tmp_path_fac
     arguments = [str(argument).format(**files) for argument in arguments]
     assert refusal(capsys, *arguments).startswith(message.format(**files))
     assert not list(tmp_path.iterdir())
+
+
+def test_two_calls_of_one_second_have_folders_of_their_own(tmp_path):
+    arguments = Namespace(resume=None, output_dir=tmp_path, run=None, mode="static",
+                          check_gradients=False)  # fmt: skip
+    folders = {train_ddp._folder(arguments, ddp_run(modes=["static"])) for _ in range(3)}
+    assert len(folders) == 3
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from scripts.lib.results.accuracy import AccuracyResult
 from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
 from tests.conftest import ROOT
-from tests.workflows import Workflow
+from tests.workflows import TO_SUMMARY, Workflow
 
 # Too little training to read well, but enough for answers that differ.
 EMBEDDED = {"vision_steps": 60, "steps": 50, "train_batch_size": 32, "num_layers": 3,
@@ -147,6 +148,27 @@ def test_under_torchrun(checkpoint, reference, tmp_path):
 @pytest.mark.parametrize("size", [1, 3])
 def test_any_batch_size_gives_the_same_answers(size, checkpoint, reference, tmp_path):
     assert answers(measured(tmp_path, checkpoint, batch_size=size)) == answers(reference)
+
+
+def test_a_checkpoint_in_a_folder_that_changes_is_evaluated_anew(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "model")
+    sweep = {name: value for name, value in SWEEP.items() if name != "embedded"}
+    sweep |= {"model": "./model", "num_samples": 4, "metric": "digit_accuracy"}
+    workflow = Workflow(tmp_path, {"sweeps": {"knobs": sweep}})
+    workflow.run(*TO_SUMMARY)
+    assert list(workflow.summary["status"]) == ["ok", "ok"]
+    assert "measure_accuracy" not in workflow.planned()
+    config = tmp_path / "model/generation_config.json"
+    config.write_text(config.read_text() + "\n")
+    assert workflow.planned()["measure_accuracy"] == 2
+
+
+def test_a_tokenizer_that_is_missing_is_told(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint, tmp_path / "model")
+    (tmp_path / "model/tokenizer.json").unlink()
+    assert accuracy.main(options(tmp_path, None, model=str(tmp_path / "model"), embedded=None)) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "is no checkpoint that transformers can load" in told
 
 
 def test_killed_in_the_middle_and_resumed_with_other_ranks(checkpoint, tmp_path):

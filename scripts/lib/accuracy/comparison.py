@@ -42,8 +42,13 @@ def compare(sweep: str, results: Sequence[AccuracyResult]) -> list[Compared]:
         aliases.append(known.get(key) if key else None)
         if key:
             known.setdefault(key, result.run)
-    flops = pareto_set([_cost(result, "flops_per_sample") for result in results])
-    latency = pareto_set([_cost(result, "latency_per_sample_ms") for result in results])
+    by_run = {result.run: result for result in results}
+    # An alias is the same measurement: its own time, by chance another, makes it no other point.
+    measured = [
+        by_run[alias] if alias else result for result, alias in zip(results, aliases, strict=True)
+    ]
+    flops = pareto_set([_cost(result, "flops_per_sample") for result in measured])
+    latency = pareto_set([_cost(result, "latency_per_sample_ms") for result in measured])
     found = []
     for result, alias, on_flops, on_latency in zip(results, aliases, flops, latency, strict=True):
         reference = references[result.settings.model]

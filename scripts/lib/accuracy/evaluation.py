@@ -121,11 +121,10 @@ class Evaluator:
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated(self.device))
             return
         weights = weight_bytes(self.loaded)
-        limit = None
-        if self.run.memory_budget_mib is not None:
-            limit = self.run.memory_budget_mib * MIB - weights
-        counted = limit is not None or not self.peak_bytes
-        with LiveStorage(limit) if counted else nullcontext() as storage:
+        budget = self.run.memory_budget_mib
+        counted = budget is not None or not self.peak_bytes
+        limit = None if budget is None else budget * MIB
+        with LiveStorage(limit, weights) if counted else nullcontext() as storage:
             yield
         if storage is not None:
             self.peak_bytes = max(self.peak_bytes, weights + storage.peak_bytes)

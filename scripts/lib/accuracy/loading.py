@@ -78,12 +78,12 @@ def load(run: AccuracyRun, checkpoint: str | Path | None, device: torch.device) 
             raise
         raise _no_checkpoint(source, error) from None
     tokenizer.padding_side = "left"
+    pixels = pixels_of(model.config, tokenizer, processor)
+    if pixels.image_token is None:  # transformers makes an empty tokenizer where files are missing
+        raise _no_checkpoint(source, ValueError("its tokenizer knows no token for images"))
     model = _owned(model.to(device).eval())
     _choose_experts(model, run.experts_implementation)
-    return Loaded(
-        model, tokenizer, pixels_of(model.config, tokenizer, processor), TopK(model),
-        ActiveBlocks(model),
-    )  # fmt: skip
+    return Loaded(model, tokenizer, pixels, TopK(model), ActiveBlocks(model))
 
 
 def source_of(run: AccuracyRun, checkpoint: str | Path | None) -> tuple[str, Any]:

@@ -81,6 +81,10 @@ def metrics_of(folders: Sequence[str | Path]) -> "DdpResult":
         for key, own, its in differences(directory.settings, other.settings):
             if key not in _FREE:
                 raise InputError(f"{folder}: {key} is {its}, but {own} in {first}")
+        if other.max_tokens != directory.max_tokens:
+            raise InputError(
+                f"{folder}: max_tokens is {other.max_tokens}, but {directory.max_tokens} in {first}"
+            )
         if read_text_summary(Path(folder)) != read_text_summary(Path(first)):
             raise InputError(f"{folder}: its text is another one than that of {first}")
     run = DdpRun.model_validate(

@@ -24,6 +24,7 @@ from scripts.lib.results.accuracy import AccuracyResult, ImportanceResult
 NAMES = {"max_crops": "crops of an image (at most)", "top_k": "experts of a token",
          "num_active_blocks": "active blocks"}  # fmt: skip
 NOTHING = "No point of an accuracy sweep has finished."
+ALL_DIFFER = "No point differs from the reference in one knob alone: see the Pareto figure."
 # Above these a figure is for nobody to read.
 MAX_SERIES, MAX_IMAGES, MAX_POINTS, MAX_CURVES = 8, 4, 6, 4
 SMOOTHED = 60
@@ -43,7 +44,8 @@ def knobs(drawn: Drawn) -> Figure:
     series = _series(drawn.points)
     shown = [knob for knob in KNOBS if any(key[0] == knob for key in series)]
     if not shown:
-        return nothing_to_show(NOTHING)
+        done = any(point.result.metrics for point in drawn.points)
+        return nothing_to_show(ALL_DIFFER if done else NOTHING)
     figure, grid = plt.subplots(
         1, len(shown), figsize=(3.3 * len(shown) + 1.8, 3.6), sharey=True, squeeze=False
     )
@@ -150,12 +152,14 @@ def training(drawn: Drawn) -> Figure:
                   [loss[s : s + window].mean() for s in starts], color=color)  # fmt: skip
         began = next((i for i, row in enumerate(rows) if row["phase"] == "whole"), 0)
         left.axvline(began, color=color, linewidth=1, linestyle=(0, (4, 3)))
-        for column, line, name in (("accuracy", "-", "all crops"),
-                                   ("accuracy_one_crop", "--", "one crop")):  # fmt: skip
+        for column, line, marker, name in (
+            ("accuracy", "-", "o", "all crops"),
+            ("accuracy_one_crop", "--", "s", "one crop"),
+        ):
             found = [(step, float(row[column])) for step, row in zip(steps, rows, strict=True)
                      if row[column]]  # fmt: skip
             if found:
-                right.plot(*zip(*found, strict=True), color=color, linestyle=line, marker="o",
+                right.plot(*zip(*found, strict=True), color=color, linestyle=line, marker=marker,
                            label=name if number == 0 else None)  # fmt: skip
     left.set(xlabel="step", ylabel="loss", yscale="log")
     right.set(xlabel="step", ylabel="digits right, given those before", ylim=(0, 1.02))

@@ -16,15 +16,16 @@ class LiveStorage(TorchDispatchMode):
     A repeatable out-of-memory on a CPU without privileges: every storage that an operator returns
     is counted once, rounded up to 512 bytes as CUDA's allocator does, and taken off again when the
     storage is freed. Above `limit_bytes` it raises `torch.OutOfMemoryError`. Memory inside an
-    operator (workspaces) is not seen. Storage made before the block is not counted.
+    operator (workspaces) is not seen. Storage made before the block is not seen; `held_bytes` of
+    it, such as weights, count towards the limit, not towards the peak.
     """
 
     ROUNDING = 512
 
-    def __init__(self, limit_bytes: float | None = None):
+    def __init__(self, limit_bytes: float | None = None, held_bytes: float = 0):
         """Count without a limit, or up to `limit_bytes`."""
         super().__init__()
-        self.limit_bytes = limit_bytes
+        self.limit_bytes, self.held_bytes = limit_bytes, held_bytes
         self.live_bytes = 0
         self.peak_bytes = 0
         self._known: set[int] = set()
@@ -51,10 +52,11 @@ class LiveStorage(TorchDispatchMode):
         self.live_bytes += size
         weakref.finalize(storage, self._free, key, size)
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
-        if self.limit_bytes is not None and self.live_bytes > self.limit_bytes:
+        used = self.live_bytes + self.held_bytes
+        if self.limit_bytes is not None and used > self.limit_bytes:
             raise torch.OutOfMemoryError(
                 f"memory budget of {self.limit_bytes / MIB:.1f} MiB exceeded by "
-                f"{(self.live_bytes - self.limit_bytes) / MIB:.1f} MiB"
+                f"{(used - self.limit_bytes) / MIB:.1f} MiB"
             )
 
     def _free(self, key: int, size: int) -> None:
