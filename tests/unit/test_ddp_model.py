@@ -13,7 +13,7 @@ def test_positions_that_begin_behind_the_paddings_are_fewer(tmp_path):
     """RoBERTa's first two positions belong to no token."""
     config = T.RobertaConfig(
         vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=34,
+        intermediate_size=16, max_position_embeddings=34, num_labels=3,
     )  # fmt: skip
     T.RobertaForSequenceClassification(config).save_pretrained(tmp_path)
     run = ddp_run(model=str(tmp_path), size=None, max_length=32)
