@@ -81,11 +81,12 @@ def main() -> None:
     parser.add_argument("--first-event", help="JSON of one more event, the first")
     parser.add_argument("--unhealthy", dest="healthy", action="store_false")
     parser.add_argument("--exit", type=int, help="end at once with this code and a last word")
+    parser.add_argument("--last-words", default="the scripted server cannot find its weights")
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM, leave a child")
     parser.add_argument("--plain-bind", action="store_true", help="bind without SO_REUSEADDR")
     options = parser.parse_args()
     if options.exit is not None:
-        print("the scripted server cannot find its weights", flush=True)
+        print(options.last_words, flush=True)
         sys.exit(options.exit)
     if options.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

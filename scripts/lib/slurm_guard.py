@@ -37,6 +37,7 @@ def guard_executor() -> None:
     plugin = sys.modules.get(PLUGIN.replace("-", "_"))
     if plugin is None or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
         return
+    _wait_for_controller()  # else asking it takes a minute and tells nothing
     refuse_earlier_jobs()
     version = metadata.version(PLUGIN)
     if not version.startswith(LOOKED_AT):

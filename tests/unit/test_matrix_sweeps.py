@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
+from functools import partial
 from itertools import chain
 
 import pytest
 import yaml
 from matrix_cases import ROOT, Command, entry, item, lengths, multinode, topology, write
 
-from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config, load_run
+from scripts.lib.config import RUN_PATTERN, InputError, expand, frameworks, load_config, load_run
 from scripts.lib.config.runs import server_id
 
 
@@ -149,6 +150,22 @@ def test_a_server_depends_on_all_settings_but_the_load(config, tmp_path):
     assert servers[0] == servers[1]
     assert not servers[0] & servers[2]
     assert len(expansion.runs) == 3 * len(expansion.sweeps["a"])
+
+
+def test_a_launch_that_names_the_concurrency_is_a_server_for_each(config, tmp_path, monkeypatch):
+    known = frameworks.load_frameworks()
+    vllm = known["vllm"].model_copy(
+        update={"command": [*known["vllm"].command, "--max-num-seqs", "{conc}"]}
+    )
+    sweep = serving(write(tmp_path / "m.yaml", {"a": entry(lengths(item(end=8)))}))
+    for changed, servers in ((known["vllm"], 1), (vllm, 2)):
+        frameworks.depends_on_concurrency.cache_clear()
+        monkeypatch.setattr(frameworks, "load_frameworks", partial(dict, known, vllm=changed))
+        points = settings_of(expand(config(s=sweep)), "s")
+        assert [point["conc"] for point in points] == [4, 8]
+        assert len({server_id(point) for point in points}) == servers
+    assert [point["server"]["launch"]["command"][-1] for point in points] == ["4", "8"]
+    frameworks.depends_on_concurrency.cache_clear()
 
 
 def test_kinds_share_one_list_of_runs(config, tmp_path):

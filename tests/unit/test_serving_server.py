@@ -125,6 +125,19 @@ def test_a_server_that_ends_at_once_leaves_its_last_words(measure):
     assert "cannot find its weights" in result["reason"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.",
+        "ValueError: No available memory for the cache blocks. Try another utilization.",
+    ],
+)
+def test_a_server_whose_model_does_not_fit_is_an_answer(measure, words):
+    result = measure("--exit", "1", "--last-words", words)
+    assert result["status"] == "oom"
+    assert words in result["reason"]
+
+
 def test_a_server_that_fails_a_tenth_of_the_requests(measure):
     result = measure("--fail-every", "10")
     assert result["status"] == "failed"

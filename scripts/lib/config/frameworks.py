@@ -138,6 +138,13 @@ def request_fields(name: str) -> dict[str, Any]:
     return known[name].request if name in known else {}
 
 
+@cache
+def depends_on_concurrency(name: str) -> bool:
+    """Whether a framework is started otherwise for each concurrency: `{conc}` is in its line."""
+    known = load_frameworks()
+    return name in known and "{conc}" in known[name].model_dump_json()
+
+
 def filled(argument: str, fields: Mapping[str, Any]) -> str:
     """Fill the `{field}`s of one argument; others, such as the braces of JSON, stay.
 
@@ -198,6 +205,7 @@ def _fields(
         "tp": tp,
         "ep": settings["ep"],
         "max_model_len": settings["max_model_len"],
+        "conc": settings.get("conc"),
         # Data-parallel attention: each GPU has whole heads, and requests of its own.
         "attention_tp": 1 if dp_attn else tp,
         "attention_dp": tp if dp_attn else 1,

@@ -7,7 +7,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from scripts.lib.config.frameworks import Launch, UnsupportedError, compose, request_fields
+from scripts.lib.config.frameworks import (
+    Launch,
+    UnsupportedError,
+    compose,
+    depends_on_concurrency,
+    request_fields,
+)
 from scripts.lib.config.sizes import Size
 from scripts.lib.config.sweep import Device
 from scripts.lib.matrix import Filters, Master, full_sweep, load_master
@@ -167,7 +173,8 @@ class InferenceSweep(StrictModel):
             launched = None
             for point in block.points():
                 settings = {"kind": self.kind, **_underscored(point)}
-                launched = launched or self._launched(settings, master.places[block.entry])
+                if launched is None or depends_on_concurrency(settings["framework"]):
+                    launched = self._launched(settings, master.places[block.entry])
                 yield {**settings, "load": load, "server": {**server, **launched}}
 
     def notes(self) -> list[str]:

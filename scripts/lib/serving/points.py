@@ -29,7 +29,13 @@ from scripts.lib.serving.metrics import (
     wrong_lengths,
 )
 from scripts.lib.serving.prompts import Prompt, count_tokens, load_tokenizer, make_prompts
-from scripts.lib.serving.server import RunningServer, ServerError, missing_program, serve
+from scripts.lib.serving.server import (
+    RunningServer,
+    ServerError,
+    missing_program,
+    ran_out_of_memory,
+    serve,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +83,8 @@ def measure_points(
                 outcome = _measure(run, model, servers, record)
             except (ServerError, InputError) as error:  # the server; the tokenizer
                 outcome = _Outcome("failed", str(error))
+            if outcome.status == "failed" and servers.out_of_memory():
+                outcome.status = "oom"
             result = _result(run_id, run, started_at, outcome, record, servers.boot)
             log.info("%s: %s %s", run_id, result.status, result.reason)
             keep(run_id, result, outcome.records or [])
@@ -130,6 +138,10 @@ class _Servers:
         self._server: RunningServer | None = None
         self._failed = ""
 
+    @property
+    def _log_path(self) -> Path:
+        return self._log_dir / f"server-{self.boots}.log"
+
     def running(self) -> RunningServer:
         """Return a healthy server. Raises ServerError when it does not start."""
         if self._run.server.base_url:
@@ -141,6 +153,11 @@ class _Servers:
             self._start()
         return self._server
 
+    def out_of_memory(self) -> bool:
+        """Whether the server, at its start or since, ended for want of memory."""
+        ended = self._failed or (self._server and self._server.problem())
+        return bool(ended) and ran_out_of_memory(self._log_path)
+
     def close(self) -> None:
         """End the server."""
         self._held.close()
@@ -150,7 +167,7 @@ class _Servers:
         self.boots += 1
         self.boot = None
         options = self._run.server
-        path = self._log_dir / f"server-{self.boots}.log"
+        path = self._log_path
         fields = {"model": self._model, "device": self._device.kind}
         environment = _threads() if self._device.kind == "cpu" else {}
         log.info("starting the server, its log is %s", path)

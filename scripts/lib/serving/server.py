@@ -8,6 +8,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -32,6 +33,12 @@ OWNER = "SWEEPMAKE_SERVER_OWNER"
 PORT_ATTEMPTS = 3
 POLL_SECONDS = 0.1
 LOG_LINES = 3
+# What servers and torch say last when a model, or the cache beside it, does not fit.
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemoryError|CUDA out of memory|No available memory for the cache blocks"
+    r"|larger than the available KV cache memory|Not enough memory\. Please try"
+)
+_LAST_BYTES = 1 << 16
 
 
 class ServerError(Exception):
@@ -106,6 +113,14 @@ def reserve_port() -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind((HOST, 0))
     return held
+
+
+def ran_out_of_memory(log_path: Path) -> bool:
+    """Whether the log of a server that has ended says last that memory was too small."""
+    with suppress(OSError), log_path.open("rb") as file:
+        file.seek(max(0, log_path.stat().st_size - _LAST_BYTES))
+        return bool(_OUT_OF_MEMORY.search(file.read().decode(errors="replace")))
+    return False
 
 
 def missing_program(launch: Launch) -> str:
