@@ -62,6 +62,7 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 SchedulerType=sched/backfill
 SchedulerParameters=sched_min_interval=50000,batch_sched_delay=0,bf_interval=1,defer=0
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
