@@ -57,7 +57,7 @@ onstart:
         try:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
-            guard_executor()
+            guard_executor(workflow.executor_plugin.name)
             write_wanted(workflow)
         except InputError as error:
             sys.exit(str(error))

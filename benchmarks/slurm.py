@@ -22,7 +22,10 @@ SNAKEFILE = (
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from scripts.lib.slurm_guard import guard_executor
-guard_executor()
+
+onstart:
+    if workflow.is_main_process:
+        guard_executor(workflow.executor_plugin.name)
 
 """
     + """

@@ -28,14 +28,14 @@ LONGEST_WAIT_SECONDS = 20.0
 PING_SECONDS = 5.0
 
 
-def guard_executor() -> None:
-    """Wrap the plugin's submission and its check of jobs, where it is loaded and its version known.
+def guard_executor(executor: str) -> None:
+    """Wrap the plugin's submission and its check of jobs, where it is the executor and known.
 
     `SWEEPMAKE_SLURM_POLL_SECONDS` sets the longest time between two rounds, 20 s without it.
     Raises InputError when it is no positive number, or jobs of an earlier call still run here.
     """
     plugin = sys.modules.get(PLUGIN.replace("-", "_"))
-    if plugin is None or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
+    if executor != "slurm" or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
         return
     _wait_for_controller()  # else asking it takes a minute and tells nothing
     refuse_earlier_jobs()
