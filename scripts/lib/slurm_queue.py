@@ -33,7 +33,7 @@ def refuse_earlier_jobs() -> None:
     ]
     if jobs:
         raise InputError(
-            f"Slurm still has {len(jobs)} jobs of an earlier call in {here}: wait until they have "
+            f"Slurm still has jobs of an earlier call in {here}: wait until they have "
             f"ended, or end them: scancel {' '.join(jobs)}"
         )
 
