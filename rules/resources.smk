@@ -52,6 +52,7 @@ def server_group(wildcards):
     if run.kind != "inference" or runs_here():
         return None
     group = server_of_run(run.id)
+    # As Snakemake itself notes of groups with wildcards; of functions it does not.
     workflow.parent_groupids[group] = "server"
     return group
 

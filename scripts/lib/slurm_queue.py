@@ -27,7 +27,7 @@ def refuse_earlier_jobs() -> None:
     here = str(Path.cwd())
     jobs = [
         job
-        for job, (folder, comment) in _queue("", "%Z|%k").items()
+        for job, (folder, comment) in _queue("%Z|%k").items()
         # The executor's comment; a pilot, or what else a user runs here, has none of its kind.
         if (folder, comment[:5]) == (here, "rule_") and job != os.environ.get("SLURM_JOB_ID")
     ]
@@ -61,12 +61,12 @@ class PendingJobs:
 
 def _reasons() -> dict[str, str]:
     """Why this user's pending jobs wait, by their ids."""
-    return {job: reason for job, (reason,) in _queue("--states=PENDING", "%r").items()}
+    return {job: reason for job, (reason,) in _queue("%r", "--states=PENDING").items()}
 
 
-def _queue(states: str, fields: str) -> dict[str, list[str]]:
+def _queue(fields: str, *options: str) -> dict[str, list[str]]:
     """Fields of this user's jobs, by their ids; nothing where Slurm does not answer."""
-    command = ["squeue", "--me", "--noheader", *filter(None, [states]), f"--format=%i|{fields}"]
+    command = ["squeue", "--me", "--noheader", *options, f"--format=%i|{fields}"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -92,7 +92,7 @@ def _load(data: AccuracyData, trust_remote_code: bool) -> Any:
     if data.path in FILE_FORMATS:
         options |= {"data_files": data.data_files} | separator(data.path, data.data_files)
         if data.path == "csv":
-            columns = header("csv", data.data_files or [])
+            columns = header("csv", data.data_files)
             options |= as_text([data.question_column, data.answer_column], columns)
         split = "train"
     elif trust_remote_code:

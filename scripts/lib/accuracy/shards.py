@@ -73,8 +73,8 @@ def union(batches: Sequence[dict[str, Any]], ids: Sequence[int]) -> list[dict[st
 
     One that is there twice with the same answer, after two calls at once, counts as one.
     """
-    told = {json.dumps(s, sort_keys=True): s for batch in batches for s in batch["samples"]}
-    samples = sorted(told.values(), key=lambda sample: sample["id"])
+    once = {json.dumps(s, sort_keys=True): s for batch in batches for s in batch["samples"]}
+    samples = sorted(once.values(), key=lambda sample: sample["id"])
     found = [sample["id"] for sample in samples]
     if found == sorted(ids):
         return samples
