@@ -9,14 +9,14 @@ import sys
 
 from snakemake.utils import min_version
 
-from scripts.lib.clock import settle_future_files
+from scripts.lib.workflow.clock import settle_future_files
 from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.config.loading import with_places
-from scripts.lib.inputs import check_inputs
-from scripts.lib.slurm_guard import guard_executor
-from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
-from scripts.lib.workflow_progress import start_progress
+from scripts.lib.workflow.inputs import check_inputs
+from scripts.lib.workflow.slurm_guard import guard_executor
+from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock
+from scripts.lib.workflow.progress import start_progress
 
 min_version("9.20")
 
@@ -71,9 +71,9 @@ rule all:
 
 
 include: "rules/expand.smk"
-include: "rules/data.smk"
 include: "rules/batch_size.smk"
-include: "rules/benchmark.smk"
+include: "rules/training.smk"
+include: "rules/inference.smk"
 include: "rules/ddp.smk"
 include: "rules/accuracy.smk"
 include: "rules/aggregate.smk"

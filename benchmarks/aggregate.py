@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from scripts.lib.config.runs import run_id
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.tokens import write_embedded_tokens
+from scripts.lib.kinds.training.config import TrainingRun
+from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
 BATCH = 250
 

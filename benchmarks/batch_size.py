@@ -21,7 +21,7 @@ from scripts.lib.batch_size.guided import Guided
 from scripts.lib.batch_size.memory_line import Line
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
-from scripts.lib.matrix.formats import aligned
+from scripts.lib.kinds.inference.matrix.formats import aligned
 
 BUDGET = 1e9
 # Largest size that is told apart; worlds fit at most this much more than the upper limit.

@@ -23,9 +23,9 @@ from scripts.lib.batch_size.guided import Guided
 from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
 from scripts.lib.batch_size.task import Task
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.matrix.formats import aligned
-from scripts.lib.tokens import write_embedded_tokens
+from scripts.lib.kinds.inference.matrix.formats import aligned
+from scripts.lib.kinds.training.config import TrainingRun
+from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
 MIB = 1 << 20
 CONTEXT_LENGTHS = (32, 64, 128)

@@ -22,10 +22,10 @@ from multiprocessing import Process
 from pathlib import Path
 from urllib.request import urlopen
 
-from scripts.lib.config.inference import Load
-from scripts.lib.serving.client import LoadRun, Target, run_load
-from scripts.lib.serving.prompts import Prompt
-from scripts.lib.serving.server import HOST, reserve_port
+from scripts.lib.kinds.inference.client import LoadRun, Target, run_load
+from scripts.lib.kinds.inference.config import Load
+from scripts.lib.kinds.inference.prompts import Prompt
+from scripts.lib.kinds.inference.server import HOST, reserve_port
 
 CHUNKS = 256
 # Of the paced server, between the chunks of an answer, as between the tokens of a fast real one.

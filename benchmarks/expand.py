@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.matrix import Filters, Matrix, full_sweep, load_master
-from scripts.lib.matrix.batches import batch_count
-from scripts.lib.matrix.formats import aligned, json_text
+from scripts.lib.kinds.inference.matrix import Filters, Matrix, full_sweep, load_master
+from scripts.lib.kinds.inference.matrix.formats import aligned, json_text
+from scripts.lib.sweeps.batches import batch_count
 
 SIZES = (1_000, 3_000, 6_000, 12_000, 24_000, 48_000)
 REPEATS = 3

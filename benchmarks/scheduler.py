@@ -19,17 +19,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scripts.lib.config.ddp import DdpRun
 from scripts.lib.config.loading import SIZES
-from scripts.lib.ddp.cache import open_text, write_text_cache
-from scripts.lib.ddp.scheduler import (
+from scripts.lib.kinds.ddp.cache import open_text, write_text_cache
+from scripts.lib.kinds.ddp.config import DdpRun
+from scripts.lib.kinds.ddp.scheduler import (
     Cost,
     lower_bound,
     prefix_costs,
     schedule_prefix,
     schedule_sorted,
 )
-from scripts.lib.ddp.streams import Sequence
+from scripts.lib.kinds.ddp.streams import Sequence
 from scripts.lib.schema.yaml_file import load_yaml
 
 POINTS = ((2, 32), (4, 32), (8, 64), (64, 512), (512, 4096))

@@ -21,7 +21,7 @@ SNAKEFILE = (
     f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from scripts.lib.slurm_guard import guard_executor
+from scripts.lib.workflow.slurm_guard import guard_executor
 
 onstart:
     if workflow.is_main_process:

@@ -19,14 +19,15 @@ import torch
 from torch.utils import benchmark
 
 from scripts.lib.config.loading import SIZES
-from scripts.lib.config.training import TrainingRun
 from scripts.lib.devices.slots import claim
+from scripts.lib.kinds.training.config import TrainingRun
+from scripts.lib.kinds.training.step import Step
+from scripts.lib.kinds.training.timing import time_whole
+from scripts.lib.kinds.training.tokens import write_embedded_tokens
+from scripts.lib.runtime.clocks import clock_of
+from scripts.lib.runtime.statistics import ratio_interval
+from scripts.lib.runtime.torch_device import torch_device
 from scripts.lib.schema.yaml_file import load_yaml
-from scripts.lib.statistics import ratio_interval
-from scripts.lib.tokens import write_embedded_tokens
-from scripts.lib.training.measure import torch_device
-from scripts.lib.training.step import Step
-from scripts.lib.training.timing import clock_of, time_whole
 
 Timer = Callable[[int], float]
 

@@ -2,9 +2,79 @@
 
 Requires: results/runs/{run}/run.json, and batch_size.json where a run says `batch_size: auto`.
 Yields: results/data/vlm-{vlm}, results/data/importance-{importance}/importance.json,
-results/runs/{run}/accuracy.json, results/accuracy/{sweep}/accuracy_results.json,
-results/tables/accuracy, results/figures/accuracy_*
+results/runs/{run}/accuracy.json, results/accuracy/{sweep}/accuracy_results.json
 """
+
+from scripts.lib.kinds.accuracy.shared import (
+    importance_digest,
+    importance_settings,
+    vlm_digest,
+    vlm_settings,
+)
+
+
+wildcard_constraints:
+    vlm=r"[0-9a-f]{8}",
+    importance=r"[0-9a-f]{8}",
+
+
+@cache
+def runs_by_vlm():
+    """The first run of each embedded model."""
+    return first_runs("accuracy", lambda run: run["embedded"] and vlm_digest(run))
+
+
+@cache
+def runs_by_importance():
+    """The first run that rests on each importance of blocks."""
+    return first_runs("accuracy", lambda run: run["importance"] and importance_digest(run))
+
+
+def first_settings(runs, name, digest):
+    """Settings of the first run that shares something; exits with a message where none does."""
+    if digest not in runs:
+        sys.exit(f"no run of this configuration has {name} {digest}")
+    return settings_of_run(runs[digest])
+
+
+def settings_of_vlm(wildcards):
+    return first_settings(runs_by_vlm(), "vlm", wildcards.vlm)
+
+
+def settings_of_importance(wildcards):
+    return first_settings(runs_by_importance(), "importance", wildcards.importance)
+
+
+def checkpoint_of_importance(wildcards):
+    return KINDS["accuracy"].input_data(settings_of_importance(wildcards))
+
+
+def files_of_importance(wildcards):
+    return KINDS["accuracy"].user_files(settings_of_importance(wildcards))
+
+
+def importance_gpu(wildcards):
+    """One GPU, where the runs that rest on it have any: blocks are left out on one rank."""
+    settings = settings_of_importance(wildcards)
+    return gpus(settings["device"], 1)
+
+
+def importance_of(wildcards):
+    """The importance of blocks that a run rests on, if any."""
+    settings = settings_of(wildcards)
+    if not settings["importance"]:
+        return []
+    return f"results/data/importance-{importance_digest(settings)}/importance.json"
+
+
+def accuracy_sweeps():
+    """Names of the sweeps of this kind."""
+    return [s for s, runs in SWEEPS.sweeps.items() if runs[0] in runs_of("accuracy")]
+
+
+EXPORTS.append(
+    lambda: expand("results/accuracy/{sweep}/accuracy_results.json", sweep=accuracy_sweeps())
+)
 
 
 rule train_embedded_vlm:
@@ -18,7 +88,7 @@ rule train_embedded_vlm:
     conda:
         "../envs/sweepmake.yaml"
     params:
-        settings=shared_settings,
+        settings=lambda wildcards: json.dumps(vlm_settings(settings_of_vlm(wildcards))),
     shell:
         "python -m scripts.train_embedded_vlm --settings {params.settings:q}"
         " --output {output.summary:q} &> {log:q}"
@@ -27,40 +97,40 @@ rule train_embedded_vlm:
 rule measure_importance:
     """Leave out each decoder block of a model once, for runs that choose blocks by importance."""
     input:
-        checkpoint=embedded_vlm_of,
-        model=model_files_of,
-        data=data_files_of,
+        checkpoint=checkpoint_of_importance,
+        files=files_of_importance,
     output:
         "results/data/importance-{importance}/importance.json",
     log:
         "logs/measure_importance/{importance}.log",
     conda:
         "../envs/sweepmake.yaml"
-    threads: threads_of
+    threads: lambda wildcards: threads(importance_gpu(wildcards))
     resources:
-        **PLACEMENT,
-        gpu=lambda wildcards: min(1, gpu_of(wildcards)),
+        **PLACEMENT | by_gpus(importance_gpu),
+        gpu=importance_gpu,
     params:
-        settings=shared_settings,
-        checkpoint=lambda wildcards, input: option("--checkpoint", input.checkpoint),
+        settings=lambda wildcards: json.dumps(
+            importance_settings(settings_of_importance(wildcards))
+        ),
+        checkpoint=lambda wildcards, input: option("--checkpoint", *input.checkpoint),
     shell:
         "python -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
         " --output {output:q} &> {log:q}"
 
 
-rule measure_accuracy:
+rule accuracy:
     """Answer all samples at one point of the knobs, on as many ranks as the run says."""
     input:
         run="results/runs/{run}/run.json",
-        checkpoint=embedded_vlm_of,
-        model=model_files_of,
+        checkpoint=input_data_of,
         importance=importance_of,
         batch_size=batch_size_of,
-        data=data_files_of,
+        files=user_files_of,
     output:
         ensure("results/runs/{run}/accuracy.json", non_empty=True),
     log:
-        "logs/measure_accuracy/{run}.log",
+        "logs/accuracy/{run}.log",
     conda:
         "../envs/sweepmake.yaml"
     threads: threads_of
@@ -70,50 +140,27 @@ rule measure_accuracy:
     params:
         settings=run_json,
         version=measurement_version,
-        checkpoint=lambda wildcards, input: option("--checkpoint", input.checkpoint),
+        checkpoint=lambda wildcards, input: option("--checkpoint", *input.checkpoint),
         importance=lambda wildcards, input: option("--importance", input.importance),
-        batch_size=lambda wildcards, input: option("--batch-size", input.batch_size),
+        batch_size=batch_size_option,
     shell:
         "python -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
         " {params.importance:q} {params.batch_size:q} --output {output:q} &> {log:q}"
 
 
-rule present_accuracy:
-    """Compare the points of each sweep with its reference: table, figures, a file a sweep."""
+rule export_accuracy:
+    """Write the results of each sweep in the form of the profiling guide."""
     input:
-        results=accuracy_results,
-        batches=accuracy_batch_files,
-        training=embedded_vlm_curves,
-        importance=importances,
+        "results/summary.parquet",
     output:
-        report(
-            "results/tables/accuracy.html",
-            caption="../report/accuracy.rst",
-            category="Accuracy",
-            labels={"result": "Table: points compared"},
-        ),
-        [
-            report(
-                f"results/figures/{name}.svg",
-                caption=f"../report/{name}.rst",
-                category="Accuracy",
-                labels={"result": label},
-            )
-            for name, label in accuracy_figures().items()
-        ],
-        "results/tables/accuracy.md",
-        expand("results/figures/{name}.png", name=accuracy_figures()),
-        expand("results/accuracy/{sweep}/accuracy_results.json", sweep=sweeps_of("accuracy")),
+        expand("results/accuracy/{sweep}/accuracy_results.json", sweep=accuracy_sweeps()),
     log:
-        "logs/present_accuracy.log",
+        "logs/export_accuracy.log",
     localrule: True
     conda:
         "../envs/sweepmake.yaml"
     params:
-        version=PRESENTATION_VERSION,
-        sweeps=accuracy_batch_counts,
-        training=lambda wildcards, input: option("--training", *input.training),
-        importance=lambda wildcards, input: option("--importance", *input.importance),
+        sweeps=[f"{sweep}:{len(batches_of(sweep))}" for sweep in accuracy_sweeps()],
     shell:
-        "python -m scripts.present_accuracy --results-dir results --sweeps {params.sweeps:q}"
-        " {params.training:q} {params.importance:q} --output-dir results &> {log:q}"
+        "python -m scripts.export_accuracy --results-dir results --sweeps {params.sweeps:q}"
+        " --output-dir results/accuracy &> {log:q}"

@@ -1,6 +1,6 @@
 """The largest batch that fits.
 
-Requires: results/runs/{run}/run.json and a token file. Finished searches of the same model family
+Requires: results/runs/{run}/run.json and what the run is fed with. Finished searches of the same model family
 are read where they exist, as a first guess; they are no input, because they change no result.
 Yields: results/runs/{run}/batch_size.json
 """
@@ -10,8 +10,8 @@ rule find_batch_size:
     """Find the largest batch of a run by probing, with the proof that one more does not fit."""
     input:
         run="results/runs/{run}/run.json",
-        tokens=tokens_of,
-        model=model_files_of,
+        data=input_data_of,
+        files=user_files_of,
     output:
         ensure("results/runs/{run}/batch_size.json", non_empty=True),
     log:
@@ -25,6 +25,7 @@ rule find_batch_size:
     params:
         settings=run_json,
         version=batch_size_result.MEASUREMENT_VERSION,
+        data=lambda wildcards, input: option("--data", *input.data),
     shell:
-        "python -m scripts.find_batch_size --run {input.run:q} --tokens={input.tokens:q}"
+        "python -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
         " --neighbours results/runs --output {output:q} &> {log:q}"

@@ -4,7 +4,7 @@ import math
 from functools import cache
 
 from scripts.lib.devices.slots import visible_gpus
-from scripts.lib.workflow_progress import MEASURING
+from scripts.lib.workflow.progress import MEASURING
 
 
 def runs_here():
@@ -18,73 +18,15 @@ def runs_here():
 
 
 def gpu_of(wildcards):
-    """GPUs that a measuring job asks for."""
-    return 0 if waits_for_server(wildcards) else gpus_used_by(wildcards)
+    """GPUs that the measurement of a run asks for."""
+    return gpus(*kind_of(wildcards).devices(settings_of(wildcards)))
 
 
-def gpus_used_by(wildcards):
-    """GPUs that a run is measured on; `auto` takes them where a job finds as many."""
-    device, count = device_of(settings_of(wildcards))
+def gpus(device, count):
+    """GPUs that a job asks for; `auto` takes them where a job finds as many."""
     if device == "auto":
         return count if gpus_of_a_job() >= count else 0
     return count if device == "cuda" else 0
-
-
-def waits_for_server(wildcards):
-    """Whether a job leaves it to the first point of its server to ask for the GPUs.
-
-    One job measures all points of a server, and the others would hold GPUs that nothing uses.
-    Devices are locked, too, so that a job which must measure after all takes none of another's.
-    On a cluster a job has only the devices that it asks for.
-    """
-    run = run_of(wildcards)
-    if run.kind != "inference" or not runs_here():
-        return False
-    return first_points().get(server_of_run(run.id), run.id) != run.id
-
-
-def server_group(wildcards):
-    """The group of the points of one server: a single job of a cluster, so that one holds its GPUs.
-
-    The profile's `group-components: [server=N]` puts up to N points into it; they take turns.
-    """
-    run = run_of(wildcards)
-    if run.kind != "inference" or runs_here():
-        return None
-    group = server_of_run(run.id)
-    # As Snakemake itself notes of groups with wildcards; of functions it does not.
-    workflow.parent_groupids[group] = "server"
-    return group
-
-
-@cache
-def first_points():
-    """The point of the lowest concurrency of each server that is started here."""
-    runs = [run.id for run in SWEEPS.runs.values() if run.kind == "inference"]
-    served = [run for run in runs if "launch" in settings_of_run(run)["server"]]
-    served.sort(key=lambda run: settings_of_run(run)["conc"], reverse=True)
-    return {server_of_run(run): run for run in served}
-
-
-def priority_of(wildcards):
-    """On this machine the job that holds the GPUs of a server goes before those that wait for it."""
-    serves = run_of(wildcards).kind == "inference" and gpu_of(wildcards)
-    return 1 if serves and runs_here() else 0
-
-
-def device_of(settings):
-    """The device that a run asks for, and how many of it; none for a server that runs elsewhere."""
-    if settings["kind"] != "inference":
-        return settings.get("device"), settings.get("ranks", 1)
-    server = settings["server"]
-    if "base_url" in server or "launch" not in server:
-        return "cpu", 1
-    count = settings["tp"]
-    if runs_here() and count > 1:
-        # A server that needs more than this machine has is not started, and its row says so.
-        return "auto", count
-    only_cuda = server["launch"]["devices"] == ["cuda"] and not runs_here()
-    return "cuda" if only_cuda else server["device"], count
 
 
 def has_gpu():
@@ -116,28 +58,30 @@ def site(name):
     return default_resource(f"site_{name}")
 
 
-def by_device(resource, of_gpus):
+def by_device(resource, of_gpus, gpus_of):
     """A resource of jobs with GPUs as the profile says of its cluster, its default for others."""
-    return lambda wildcards: (site(of_gpus) if gpu_of(wildcards) else default_resource(resource))
+    return lambda wildcards: site(of_gpus) if gpus_of(wildcards) else default_resource(resource)
+
+
+def by_gpus(gpus_of):
+    """What Slurm is asked for by whether a job has GPUs, which `gpus_of` counts."""
+    return {
+        "slurm_partition": by_device("slurm_partition", "gpu_partition", gpus_of),
+        "gpu_model": by_device("gpu_model", "gpu_model", gpus_of),
+        "constraint": by_device("constraint", "gpu_constraint", gpus_of),
+    }
 
 
 # What Slurm is asked for besides `gpu`, time and memory; nothing on a workstation. Packed jobs take
 # their turns at the one `gpu_slot`: side by side on a device they would disturb one another.
-PLACEMENT = {
-    "nodes": 1,
-    "gpu_slot": 1,
-    "slurm_partition": by_device("slurm_partition", "gpu_partition"),
-    "gpu_model": by_device("gpu_model", "gpu_model"),
-    "constraint": by_device("constraint", "gpu_constraint"),
-}
+PLACEMENT = {"nodes": 1, "gpu_slot": 1, **by_gpus(gpu_of)}
 
 
 def refuse_missing_gpus(workflow):
     """Raise InputError where runs insist on CUDA and this machine, which would run them, has none."""
     jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name in MEASURING)
-    needed = {
-        job.wildcards.run for job in jobs if settings_of(job.wildcards).get("device") == "cuda"
-    }
+    named = (SWEEPS.runs[job.wildcards.run] for job in jobs)
+    needed = {run.id for run in named if settings_of_run(run.id).get("device") == "cuda"}
     if needed and runs_here() and not has_gpu():
         raise InputError(
             f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "
@@ -146,8 +90,12 @@ def refuse_missing_gpus(workflow):
 
 
 def threads_of(wildcards):
+    """Cores of the measurement of a run."""
+    return threads(gpu_of(wildcards))
+
+
+def threads(gpus):
     """All cores for a measurement on the CPU, so that nothing runs beside it."""
-    gpus = gpus_used_by(wildcards)
     if runs_here():
         return 1 if gpus else workflow.cores
     return gpus * int(site("cpus_per_gpu") or 1) if gpus else int(site("cpus") or 1)

@@ -4,43 +4,12 @@ import json
 import re
 from pathlib import Path
 
-TRAINING_TABLES = [
-    "training",
-    "training_by_size",
-    "training_by_context_length",
-    "training_pivot",
-]
-TRAINING_FIGURES = [
-    "training_time",
-    "training_throughput",
-    "training_memory",
-    "training_utilisation",
-    "training_breakdown",
-]
-DDP_FIGURES = [
-    "ddp_step_time",
-    "ddp_imbalance",
-    "ddp_padding",
-    "ddp_loss",
-    "ddp_wait",
-    "ddp_lengths",
-]
-ACCURACY_FIGURES = {
-    "accuracy_knobs": "Figure: accuracy against each knob",
-    "accuracy_pareto": "Figure: accuracy against FLOPs and latency",
-    "accuracy_importance": "Figure: importance of the blocks",
-    "accuracy_samples": "Figure: images and answers",
-    "accuracy_training": "Figure: training of the embedded model",
-}
+from scripts.lib.report.registry import presented
 
-INFERENCE_FIGURES = ["inference_interactivity", "inference_latency"]
-
-
-def accuracy_figures():
-    """Figures of this configuration's accuracy runs, with their labels in the report."""
-    absent = {"accuracy_importance"} if not runs_by("importance") else set()
-    absent |= {"accuracy_training"} if not runs_by("vlm") else set()
-    return {name: label for name, label in ACCURACY_FIGURES.items() if name not in absent}
+# Functions that return further files of a whole sweep; a kind's rule file adds its own.
+EXPORTS = []
+# Raised when tables or figures change, so that they are made again.
+PRESENTATION_VERSION = 7
 
 
 def tables_of_batches(wildcards):
@@ -58,43 +27,44 @@ def targets(wildcards):
     """
     if SWEEPS.selected is not None:
         return tables_of_batches(wildcards)
-    results = [result_path("results", run.id, run.kind) for run in SWEEPS.runs.values()]
-    return [*results, "results/summary.csv", *tables_of_all(), *figures_of_all()]
+    shown = [path for presentation in presentations() for path in shown_files(presentation)]
+    return [*map(result_of_run, SWEEPS.runs), "results/summary.csv", *shown, *exports()]
 
 
 def kinds():
-    return {run.kind for run in SWEEPS.runs.values()}
+    """Names of the kinds of this configuration, in the registry's order."""
+    return [kind for kind in KINDS if any(run.kind == kind for run in SWEEPS.runs.values())]
 
 
-def compares_modes():
-    """Whether the configuration has training runs both with and without a backward pass."""
-    modes = {
-        settings_of_run(run.id)["mode"] == "forward"
-        for run in SWEEPS.runs.values()
-        if run.kind == "training"
-    }
-    return len(modes) == 2
+def exports():
+    """Files in the forms of other tools, which kinds add in their rule files."""
+    return [path for export in EXPORTS for path in export()]
 
 
-def tables_of_all():
-    names = ["overview"]
-    if "training" in kinds():
-        names += TRAINING_TABLES
-        names += ["training_modes"] if compares_modes() else []
-    names += ["ddp"] if "ddp" in kinds() else []
-    names += ["inference"] if "inference" in kinds() else []
-    names += ["accuracy"] if "accuracy" in kinds() else []
-    names += ["batch_size"] if batch_sizes_of_all() else []
-    return expand("results/tables/{name}.{suffix}", name=names, suffix=["html", "md"])
+@cache
+def presentations():
+    """The tables and figures that apply to the runs of this configuration."""
+    return list(presented([settings_of_run(run) for run in SWEEPS.runs]))
 
 
-def figures_of_all():
-    names = list(TRAINING_FIGURES) if "training" in kinds() else []
-    names += DDP_FIGURES if "ddp" in kinds() else []
-    names += INFERENCE_FIGURES if "inference" in kinds() else []
-    names += accuracy_figures() if "accuracy" in kinds() else []
-    names += ["batch_size"] if batch_sizes_of_all() else []
-    return expand("results/figures/{name}.{suffix}", name=names, suffix=["svg", "png"])
+def shown_files(presentation):
+    """Files of the tables and figures of a presentation."""
+    tables = [shown.name for shown in presentation.tables]
+    figures = [shown.name for shown in presentation.figures]
+    return expand("results/tables/{name}.{suffix}", name=tables, suffix=["html", "md"]) + expand(
+        "results/figures/{name}.{suffix}", name=figures, suffix=["svg", "png"]
+    )
+
+
+def shown_in_report(folder, suffix, presentation, shown):
+    """The file of a table or figure, with its place in the report."""
+    noun = {"tables": "Table", "figures": "Figure"}[folder]
+    return report(
+        f"results/{folder}/{shown.name}.{suffix}",
+        caption=f"../report/{shown.name}.rst",
+        category=presentation.category,
+        labels={"result": f"{noun}: {shown.title}"},
+    )
 
 
 def overview_of_results():

@@ -20,24 +20,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.accuracy.shards import clear_lines, done_ids, open_lines, read_lines, share_of
-from scripts.lib.batch_size.ranks import Ranks, joined_ranks
-from scripts.lib.config import load_run
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.accuracy_measurement import EMBEDDED
-from scripts.lib.ddp.launch import Failure, launch, leave_word
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.devices.slots import claim, resolve_device
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results.accuracy import (
+from scripts.lib.kinds.accuracy.config import AccuracyRun
+from scripts.lib.kinds.accuracy.kind import Accuracy
+from scripts.lib.kinds.accuracy.measurement import EMBEDDED
+from scripts.lib.kinds.accuracy.result import (
     MEASUREMENT_VERSION,
     AccuracyMetrics,
     AccuracyResult,
     ImportanceResult,
 )
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.kinds.accuracy.shards import (
+    clear_lines,
+    done_ids,
+    open_lines,
+    read_lines,
+    share_of,
+)
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.launch import Failure, launch, leave_word
+from scripts.lib.runtime.program import new_parser, run_program
+from scripts.lib.runtime.provenance import collect_provenance, now
+from scripts.lib.runtime.ranks import Ranks, joined_ranks
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -66,9 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    run_id, run = load_run(arguments.run)
-    if not isinstance(run, AccuracyRun):
-        raise InputError(f"{arguments.run}: is of kind {run.kind}, not accuracy")
+    run_id, run = Accuracy().load_run(arguments.run)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if arguments.share_only:
         return _share(run, arguments)
@@ -171,9 +175,8 @@ def _guarded(point: Any, rank: int, world: int, held: str) -> Failure | None:
     """Answer a share; what belongs to the measurement comes back as a failure with its status."""
     import torch
 
-    from scripts.lib.accuracy.knobs.base import Unsupported
-    from scripts.lib.accuracy.points import evaluate_share
-    from scripts.lib.training.measure import classify
+    from scripts.lib.kinds.accuracy.points import evaluate_share
+    from scripts.lib.runtime.outcomes import Unsupported, classify, reason_of
 
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if held == "cuda" else torch.device("cpu")
@@ -187,15 +190,15 @@ def _guarded(point: Any, rank: int, world: int, held: str) -> Failure | None:
         status = classify(error)
         if status == "failed":
             log.error("%s", traceback.format_exc())
-        return Failure(status, " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        return Failure(status, reason_of(error))
     return None
 
 
 def _prepare(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> tuple[Any, Any, str]:
     """Prepare the folder of lines: what is left to do, for all ranks."""
-    from scripts.lib.accuracy.data import read_samples
-    from scripts.lib.accuracy.loading import identity_of
-    from scripts.lib.accuracy.points import TODO
+    from scripts.lib.kinds.accuracy.data import read_samples
+    from scripts.lib.kinds.accuracy.loading import identity_of
+    from scripts.lib.kinds.accuracy.points import TODO
 
     point = _point(run, arguments, size)
     identity, samples = identity_of(run, point.checkpoint), read_samples(run)
@@ -209,7 +212,7 @@ def _prepare(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> tupl
 
 def _fingerprint(point: Any, samples: Any, identity: str) -> str:
     """Text that changes with all that decides answers and scores: then old ones are dropped."""
-    from scripts.lib.accuracy.files import digests_of
+    from scripts.lib.kinds.accuracy.files import digests_of
 
     settings = point.run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
     files = point.run.dataset.data_files
@@ -219,7 +222,7 @@ def _fingerprint(point: Any, samples: Any, identity: str) -> str:
 
 
 def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:
-    from scripts.lib.accuracy.points import Point
+    from scripts.lib.kinds.accuracy.points import Point
 
     return Point(
         run, checkpoint_of(run, arguments.checkpoint), _ranking(run, arguments.importance),
@@ -228,7 +231,7 @@ def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:
 
 
 def _collected(point: Any, samples: Any, world: int, identity: str) -> AccuracyMetrics:
-    from scripts.lib.accuracy.points import collect
+    from scripts.lib.kinds.accuracy.points import collect
 
     return collect(point, samples, world, identity)
 
@@ -284,7 +287,7 @@ def _write(
     metrics: AccuracyMetrics | None, failure: Failure | None, started_at: str, held: str,
 ) -> dict[str, Any]:  # fmt: skip
     from scripts.lib.devices.record import device_record
-    from scripts.lib.training.measure import torch_device
+    from scripts.lib.runtime.torch_device import torch_device
 
     result = AccuracyResult(
         measurement_version=MEASUREMENT_VERSION,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.lib.program import add_results_options, new_parser, run_program
+from scripts.lib.runtime.program import add_results_options, new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", help="Markdown file with all tables")
     parser.add_argument("--csv", help="CSV file, one row a run")
     parser.add_argument("--parquet", help="Parquet file with the same rows")
+    parser.add_argument("--kinds-dir", help="folder for the rows of each kind, CSV and Parquet")
     parser.add_argument("--overview", help="JSON file: runs by sweep and status, devices")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.results.collecting import missing_in
+    from scripts.lib.report.overview.tables import overview
     from scripts.lib.results.files import atomic_path, write_text
-    from scripts.lib.tables.overview import overview
+    from scripts.lib.summary.collecting import by_kind, missing_in
 
     summary = _read(Path(arguments.results_dir), arguments.sweeps)
     counts = overview(summary)
@@ -45,18 +46,24 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.parquet:
         with atomic_path(arguments.parquet) as temporary:
             summary.to_parquet(temporary, index=False)
+    if arguments.kinds_dir:
+        for kind, rows in by_kind(summary):
+            for suffix, write in (("csv", rows.to_csv), ("parquet", rows.to_parquet)):
+                with atomic_path(Path(arguments.kinds_dir, f"{kind}.{suffix}")) as temporary:
+                    write(temporary, index=False)
     if arguments.overview:
         write_text(arguments.overview, json.dumps(counts.to_dict("records"), indent=1) + "\n")
     if arguments.output:
-        write_text(arguments.output, _document(summary))
+        folder = Path(arguments.results_dir)
+        write_text(arguments.output, _document(summary, folder, arguments.sweeps))
     if missing := missing_in(summary):
         raise InputError(f"{len(missing)} of {len(summary)} runs are missing:", *missing)
     return {"rows": len(summary), "status": summary["status"].value_counts().to_dict()}
 
 
 def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
-    from scripts.lib.results.collecting import batch_files, collect, read_batch, table
-    from scripts.lib.results.document import read_document_rows
+    from scripts.lib.kinds.training.document import read_document_rows
+    from scripts.lib.summary.collecting import batch_files, collect, read_batch, table
 
     if not folder.is_dir():
         raise InputError(f"--results-dir {folder}: no such folder")
@@ -68,15 +75,17 @@ def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
     return table(rows)
 
 
-def _document(summary: "pd.DataFrame") -> str:
-    from scripts.lib.tables.registry import TABLES
-    from scripts.lib.tables.render import markdown
+def _document(summary: "pd.DataFrame", folder: Path, sweeps: list[str] | None) -> str:
+    from scripts.lib.presentation.render import markdown
+    from scripts.lib.report.registry import tables
+    from scripts.lib.report.source import Source
 
+    source = Source(folder, sweeps, summary)
     parts = ["# Benchmark summary"]
-    for title, function in TABLES.values():
-        frame = function(summary)
+    for presentation, shown in tables().values():
+        frame = presentation.table(shown)(source.of(presentation, shown))
         if len(frame):
-            parts.append(f"## {title}\n\n{markdown(frame)}")
+            parts.append(f"## {shown.title}\n\n{markdown(frame)}")
     return "\n\n".join(parts) + "\n"
 
 

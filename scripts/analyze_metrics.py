@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.runtime.program import new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.ddp.directories import metrics_of
-    from scripts.lib.ddp.records import write_csv
-    from scripts.lib.figures.ddp import draw
-    from scripts.lib.tables.ddp import FIGURES
+    from scripts.lib.kinds.ddp.directories import metrics_of
+    from scripts.lib.kinds.ddp.figures import draw
+    from scripts.lib.kinds.ddp.records import write_csv
+    from scripts.lib.kinds.ddp.tables import FIGURES
 
     result = metrics_of([arguments.run_dir, *arguments.compare_dir])
     folder = Path(arguments.output_dir or Path(arguments.run_dir, "figures"))

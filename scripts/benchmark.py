@@ -1,32 +1,27 @@
-"""Measure one run and write its result: the timed steps of a training run, or a served model.
+"""Measure one training run and write its result: the timed parts of its step.
 
     python -m scripts.benchmark --run run.json --tokens tokens.npy --output benchmark.json
 
 `--batch-size batch_size.json` is needed where the run says `batch_size: auto`. A batch that does
 not fit, or something that the device cannot do, is a row with its status and reason, not an error.
-Runs of kind `inference` have the options of `scripts.serve_benchmark`.
 """
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.config.inference import InferenceRun
-from scripts.lib.config.training import TrainingRun
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.devices.slots import claim
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results import training
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.kinds.training.config import TrainingRun
+from scripts.lib.kinds.training.kind import Training
+from scripts.lib.kinds.training.result import TrainingResult
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
-from scripts.lib.results.training import TrainingResult
+from scripts.lib.runtime.program import new_parser, run_program
+from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
-from scripts.serve_benchmark import add_serving_options, serve_run
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument("--tokens", help="token ids of a training run, one-dimensional .npy")
     parser.add_argument("--batch-size", help="batch_size.json of the run")
-    add_serving_options(parser)
     parser.add_argument("--output", required=True, help="result file to write")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    run_id, run = load_run(arguments.run)
-    if isinstance(run, InferenceRun):
-        return serve_run(run_id, run, arguments)
+    run_id, run = Training().load_run(arguments.run)
     result = _measure_training(run_id, run, arguments)
     write_text(arguments.output, result.model_dump_json(indent=1) + "\n")
     return _summary(result)
@@ -63,14 +55,15 @@ def _measure_training(
         # The lock names the device to use, so torch is imported after it.
         with claim(run.device) as kind:
             from scripts.lib.devices.record import device_record
-            from scripts.lib.training.measure import measure, torch_device
+            from scripts.lib.kinds.training.measure import measure
+            from scripts.lib.runtime.torch_device import torch_device
 
             target = torch_device(kind)
             device = device_record(target)
             log.info("%s: batch size %d on %s", run_id, batch_size, device.name)
             metrics, status, reason = measure(run, batch_size, arguments.tokens, target)
     return TrainingResult(
-        measurement_version=training.MEASUREMENT_VERSION,
+        measurement_version=Training.measurement_version,
         run=run_id,
         status=status,
         reason=reason,
@@ -80,7 +73,7 @@ def _measure_training(
     )
 
 
-def _batch_size(run: TrainingRun, path: str | os.PathLike | None) -> tuple[int, str, str]:
+def _batch_size(run: TrainingRun, path: str | None) -> tuple[int, str, str]:
     """Batch size to measure, or the status and reason why there is none."""
     if run.batch_size != "auto":
         return run.batch_size, "ok", ""

@@ -16,16 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.config.ddp import DdpRun, without_room
-from scripts.lib.ddp.launch import Failure, launch
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.devices.slots import claim
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results.batch_size import BatchSizeResult
-from scripts.lib.results.ddp import MEASUREMENT_VERSION, DdpMetrics, DdpResult
+from scripts.lib.kinds.ddp.config import DdpRun, without_room
+from scripts.lib.kinds.ddp.kind import Ddp
+from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION, DdpMetrics, DdpResult
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.launch import Failure, launch
+from scripts.lib.runtime.program import new_parser, run_program
+from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
 from scripts.train_ddp import FAILURE
 
@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    run_id, run = load_run(arguments.run)
-    if not isinstance(run, DdpRun):
-        raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
+    run_id, run = Ddp().load_run(arguments.run)
     started_at = now()
     largest, max_tokens, failure = _room(run, arguments.batch_size)
     metrics = device = None
@@ -75,7 +73,7 @@ def _measure(
     max_tokens: int | None,
     held: str,
 ) -> tuple[DdpMetrics | None, Any, Failure | None]:
-    from scripts.lib.ddp.cache import open_text
+    from scripts.lib.kinds.ddp.cache import open_text
 
     open_text(Path(arguments.text).parent)
     folder = Path(arguments.run_dir or Path(arguments.output).parent / "ddp").absolute()
@@ -90,7 +88,7 @@ def _measure(
     if failure:
         log.error("%s", failure.reason)
     from scripts.lib.devices.record import device_record
-    from scripts.lib.training.measure import torch_device
+    from scripts.lib.runtime.torch_device import torch_device
 
     device = device_record(torch_device(held))
     if failure:
@@ -99,9 +97,9 @@ def _measure(
 
 
 def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMetrics:
-    from scripts.lib.ddp.engine import COST
-    from scripts.lib.ddp.outcome import collect_metrics
-    from scripts.lib.ddp.processes import available_cores
+    from scripts.lib.kinds.ddp.engine import COST
+    from scripts.lib.kinds.ddp.outcome import collect_metrics
+    from scripts.lib.runtime.processes import available_cores
 
     coefficients = None
     if run.cost_type == "fitted":

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.results.collecting import collect, missing_in, read_batch
     from scripts.lib.results.files import atomic_path
+    from scripts.lib.summary.collecting import collect, missing_in, read_batch
 
     batch = read_batch(arguments.batch)
     frame = collect([batch], arguments.results_dir)

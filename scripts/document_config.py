@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from scripts.lib.config.loading import CONFIG_DIR
 from scripts.lib.config.workflow import WorkflowConfig
-from scripts.lib.program import new_parser, run_program
 from scripts.lib.results.files import write_text
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 HEAD = """\

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from scripts.lib.matrix import (
+from scripts.lib.kinds.inference.matrix import (
     Filters,
     Matrix,
     full_sweep,
@@ -20,14 +20,14 @@ from scripts.lib.matrix import (
     runner_model_sweep,
     single_config,
 )
-from scripts.lib.matrix.batches import batch_count, batch_slice
-from scripts.lib.matrix.blocks import Block
-from scripts.lib.matrix.counts import count_rows
-from scripts.lib.matrix.formats import aligned, json_text, jsonl_text, table_text
-from scripts.lib.matrix.github import MAX_ENTRIES, github_text
-from scripts.lib.matrix.seq_lens import SEQ_LENS
+from scripts.lib.kinds.inference.matrix.blocks import Block
+from scripts.lib.kinds.inference.matrix.counts import count_rows
+from scripts.lib.kinds.inference.matrix.formats import aligned, json_text, jsonl_text, table_text
+from scripts.lib.kinds.inference.matrix.github import MAX_ENTRIES, github_text
+from scripts.lib.kinds.inference.matrix.seq_lens import SEQ_LENS
 from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.batches import batch_count, batch_slice
 
 FORMATS = {"json": json_text, "jsonl": jsonl_text, "table": table_text}
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.accuracy import checkpoint_of
-from scripts.lib.accuracy.settings import read_settings
 from scripts.lib.devices.slots import claim
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.kinds.accuracy.settings import read_settings
 from scripts.lib.results.files import write_text
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,9 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     checkpoint = checkpoint_of(run, arguments.checkpoint)
     with claim(run.device) as held:
-        from scripts.lib.accuracy.knobs.base import Unsupported
-        from scripts.lib.accuracy.points import measure_importance
-        from scripts.lib.training.measure import torch_device
+        from scripts.lib.kinds.accuracy.points import measure_importance
+        from scripts.lib.runtime.outcomes import Unsupported
+        from scripts.lib.runtime.torch_device import torch_device
 
         try:
             found = measure_importance(run, checkpoint, torch_device(held))

@@ -1,6 +1,8 @@
-"""Draw figures of the summary, as SVG and PNG.
+"""Draw figures of the results of all kinds, as SVG and PNG.
 
-python -m scripts.plot_results --summary results/summary.parquet --output-dir results/figures
+    python -m scripts.plot_results --results-dir results --output-dir results/figures
+
+`scripts.aggregate_results` writes the summaries that they are drawn from.
 """
 
 import argparse
@@ -8,33 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.schema.errors import InputError
+from scripts.lib.report.registry import figures
+from scripts.lib.runtime.program import add_results_options, chosen, new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.plot_results", __doc__)
-    parser.add_argument("--summary", required=True, help="summary.parquet")
+    add_results_options(parser)
     parser.add_argument("--output-dir", required=True, help="folder to write the figures to")
-    parser.add_argument(
-        "--figures", nargs="+", metavar="NAME", help="figures to draw; all by default"
-    )
+    parser.add_argument("--figures", nargs="+", metavar="NAME", help=f"of {', '.join(figures())}")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.figures.registry import FIGURES
-    from scripts.lib.figures.style import save, use_style
-    from scripts.lib.results.collecting import read_summary
+    from scripts.lib.presentation.style import save, use_style
+    from scripts.lib.report.source import Source
 
     use_style()
-    names = arguments.figures or list(FIGURES)
-    if unknown := [name for name in names if name not in FIGURES]:
-        raise InputError(f"--figures: unknown {unknown[0]!r}; allowed: {', '.join(FIGURES)}")
-    summary = read_summary(arguments.summary)
+    names = chosen("--figures", arguments.figures, figures())
+    source = Source(arguments.results_dir, arguments.sweeps)
     for name in names:
-        save(FIGURES[name](summary), Path(arguments.output_dir, name))
+        presentation, shown = figures()[name]
+        figure = presentation.figure(shown)(source.of(presentation, shown))
+        save(figure, Path(arguments.output_dir, name))
     return {"figures": names}
 
 

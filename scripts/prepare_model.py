@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.runtime.program import new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.serving.model import write_model
+    from scripts.lib.kinds.inference.model import write_model
 
     return {"parameters": write_model(arguments.output)}
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.config.ddp import DdpRun
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.kinds.ddp.kind import Ddp
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 
@@ -25,11 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.ddp.cache import META, write_text_cache
+    from scripts.lib.kinds.ddp.cache import META, write_text_cache
 
-    _, run = load_run(arguments.run)
-    if not isinstance(run, DdpRun):
-        raise InputError(f"{arguments.run}: is of kind {run.kind}, not ddp")
+    _, run = Ddp().load_run(arguments.run)
     output = Path(arguments.output)
     if output.name != META:
         raise InputError(f"--output: must be named {META}, got {output.name}")

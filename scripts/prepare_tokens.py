@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.tokens import write_embedded_tokens
+    from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
     if not 512 <= arguments.vocab <= 1 << 24:
         raise InputError(f"--vocab: must be 512 to {1 << 24}, got {arguments.vocab}")

@@ -13,13 +13,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.results.batch_size import BatchSizeResult
-from scripts.lib.results.kinds import RESULT_FILES, RESULT_MODELS
+from scripts.lib.batch_size.result import BatchSizeResult
+from scripts.lib.kinds.registry import KINDS, load_run
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
-from scripts.lib.workflow_lock import WORKFLOW_LOCK, hold_lock
+from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +58,11 @@ def _reason_to_remove(path: Path, statuses: Collection[str]) -> str:
         if path.name == "run.json":
             load_run(path)
             return ""
-        if path.name not in ("batch_size.json", *RESULT_FILES.values()):
+        if path.name not in ("batch_size.json", *(kind.result_file for kind in KINDS.values())):
             return ""
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-        model = BatchSizeResult if path.name == "batch_size.json" else RESULT_MODELS[kind]
-        result = read_result(path, model)
+        searched = path.name == "batch_size.json"
+        result = read_result(path, BatchSizeResult if searched else KINDS[kind].result)
     except (ValueError, KeyError, TypeError):
         return f"{path}: is no result"
     except InputError as error:

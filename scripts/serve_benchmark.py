@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config import load_run
-from scripts.lib.config.inference import InferenceRun
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.results.inference import InferenceResult
-from scripts.lib.schema.errors import InputError
+from scripts.lib.kinds.inference.config import InferenceRun
+from scripts.lib.kinds.inference.kind import Inference
+from scripts.lib.kinds.inference.result import InferenceResult
+from scripts.lib.runtime.program import new_parser, run_program
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,8 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
 
 def serve_run(run_id: str, run: InferenceRun, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure a run, or fetch it where it was measured with another; returns a summary."""
-    from scripts.lib.serving import store
-    from scripts.lib.serving.points import measure_points
+    from scripts.lib.kinds.inference import store
+    from scripts.lib.kinds.inference.points import measure_points
 
     output = Path(arguments.output)
     if arguments.server_dir is None:
@@ -78,9 +77,7 @@ def serve_run(run_id: str, run: InferenceRun, arguments: argparse.Namespace) -> 
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    run_id, run = load_run(arguments.run)
-    if not isinstance(run, InferenceRun):
-        raise InputError(f"{arguments.run}: is of kind {run.kind}, not inference")
+    run_id, run = Inference().load_run(arguments.run)
     return serve_run(run_id, run, arguments)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.lib.config import Expansion, expand, load_config
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.workflow_lock import WORKFLOW_LOCK, holder_of_lock, marked_as_running
+from scripts.lib.runtime.program import new_parser, run_program
+from scripts.lib.workflow.lock import WORKFLOW_LOCK, holder_of_lock, marked_as_running
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.tables.render import markdown
-    from scripts.lib.tables.status import status_by_batch, unfinished
+    from scripts.lib.presentation.render import markdown
+    from scripts.lib.report.status import status_by_batch, unfinished
 
     results = Path(arguments.results_dir)
     folder = results.resolve().parent
@@ -49,7 +49,7 @@ def _runs(expansion: Expansion, results: Path, running: set[str]) -> "pd.DataFra
     """One row a run and sweep: sweep, batch, run, kind, status, reason."""
     import pandas as pd
 
-    from scripts.lib.results.collecting import Batch, collect
+    from scripts.lib.summary.collecting import Batch, collect
 
     parts = []
     for sweep in expansion.sweeps:

@@ -1,6 +1,8 @@
-"""Make tables of the summary, as Markdown and as HTML pages that can be sorted.
+"""Write tables of the results of all kinds, as Markdown and as HTML pages that can be sorted.
 
-python -m scripts.tabulate_results --summary results/summary.parquet --output-dir results/tables
+    python -m scripts.tabulate_results --results-dir results --output-dir results/tables
+
+`scripts.aggregate_results` writes the summaries that they are made of.
 """
 
 import argparse
@@ -8,37 +10,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.program import new_parser, run_program
-from scripts.lib.schema.errors import InputError
+from scripts.lib.report.registry import tables
+from scripts.lib.runtime.program import add_results_options, chosen, new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.tabulate_results", __doc__)
-    parser.add_argument("--summary", required=True, help="summary.parquet")
+    add_results_options(parser)
     parser.add_argument("--output-dir", required=True, help="folder to write the tables to")
-    parser.add_argument(
-        "--tables", nargs="+", metavar="NAME", help="tables to make; all by default"
-    )
+    parser.add_argument("--tables", nargs="+", metavar="NAME", help=f"of {', '.join(tables())}")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.results.collecting import read_summary
+    from scripts.lib.presentation.render import html, markdown
+    from scripts.lib.report.source import Source
     from scripts.lib.results.files import write_text
-    from scripts.lib.tables.registry import TABLES
-    from scripts.lib.tables.render import html, markdown
 
-    summary = read_summary(arguments.summary)
-    names = arguments.tables or list(TABLES)
-    if unknown := [name for name in names if name not in TABLES]:
-        raise InputError(f"--tables: unknown {unknown[0]!r}; allowed: {', '.join(TABLES)}")
+    names = chosen("--tables", arguments.tables, tables())
+    source = Source(arguments.results_dir, arguments.sweeps)
     for name in names:
-        title, function = TABLES[name]
-        frame = function(summary)
+        presentation, shown = tables()[name]
+        frame = presentation.table(shown)(source.of(presentation, shown))
         stem = Path(arguments.output_dir, name)
-        write_text(f"{stem}.md", f"## {title}\n\n{markdown(frame)}\n")
-        write_text(f"{stem}.html", html(frame, title))
+        write_text(f"{stem}.md", f"## {shown.title}\n\n{markdown(frame)}\n")
+        write_text(f"{stem}.html", html(frame, shown.title, shown.first))
     return {"tables": names}
 
 

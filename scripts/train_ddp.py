@@ -18,13 +18,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.config.ddp import DdpRun, text_digest, text_inputs
-from scripts.lib.ddp.launch import leave_word
-from scripts.lib.ddp.options import add_options, by_hand, by_option, max_tokens_of, settings_of
-from scripts.lib.ddp.processes import RankLost, check_meeting, is_lost, joined, pin_to_core, placed
 from scripts.lib.devices.slots import resolve_device
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.kinds.ddp.config import DdpRun, text_digest, text_inputs
+from scripts.lib.kinds.ddp.options import (
+    add_options,
+    by_hand,
+    by_option,
+    max_tokens_of,
+    settings_of,
+)
 from scripts.lib.results.files import write_text
+from scripts.lib.runtime.launch import leave_word
+from scripts.lib.runtime.processes import (
+    RankLost,
+    check_meeting,
+    is_lost,
+    joined,
+    pin_to_core,
+    placed,
+)
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -54,7 +67,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
-    from scripts.lib.ddp.scheduler import ScheduleError
+    from scripts.lib.kinds.ddp.scheduler import ScheduleError
 
     run = settings_of(arguments)
     max_tokens = max_tokens_of(arguments, run)
@@ -88,8 +101,8 @@ def _train(
 ) -> dict[str, Any]:
     import torch.distributed as dist
 
-    from scripts.lib.ddp.cache import open_text
-    from scripts.lib.ddp.engine import Job, train
+    from scripts.lib.kinds.ddp.cache import open_text
+    from scripts.lib.kinds.ddp.engine import Job, train
 
     text = open_text(_prepared(arguments, run))
     flat = by_hand(arguments)
@@ -103,8 +116,8 @@ def _train(
     train(job)
     if flat and dist.get_rank() == 0:
         if not arguments.no_figures:
-            from scripts.lib.ddp.directories import metrics_of
-            from scripts.lib.figures.ddp import draw
+            from scripts.lib.kinds.ddp.directories import metrics_of
+            from scripts.lib.kinds.ddp.figures import draw
 
             draw([metrics_of([folder])], folder / "figures")
         write_text(folder.parent / f"last_run_{run.modes[0]}.txt", f"{folder}\n")
@@ -112,8 +125,8 @@ def _train(
 
 
 def _check_gradients(job: Any) -> dict[str, float]:
-    from scripts.lib.ddp.gradients import LIMIT, gradient_error
-    from scripts.lib.ddp.streams import Stream
+    from scripts.lib.kinds.ddp.gradients import LIMIT, gradient_error
+    from scripts.lib.kinds.ddp.streams import Stream
 
     lengths = job.text.train.lengths(job.run.max_length)
     errors = {}
@@ -149,7 +162,7 @@ def _prepared(arguments: argparse.Namespace, run: DdpRun) -> Path:
         return Path(arguments.text)
     folder, problems = None, ()
     if dist.get_rank() == 0:
-        from scripts.lib.ddp.cache import META, write_text_cache
+        from scripts.lib.kinds.ddp.cache import META, write_text_cache
 
         base = Path(run.dataset.dataset_dir or Path(arguments.output_dir, "data"))
         folder = base / f"text-{text_digest(run.model_dump())}{_stamp(run)}"
@@ -189,9 +202,9 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
 
     `of_all` says that the reason is no rank's own.
     """
-    from scripts.lib.ddp.engine import Diverged
-    from scripts.lib.ddp.scheduler import ScheduleError
-    from scripts.lib.training.memory import is_out_of_memory
+    from scripts.lib.kinds.ddp.engine import Diverged
+    from scripts.lib.kinds.ddp.scheduler import ScheduleError
+    from scripts.lib.runtime.memory import is_out_of_memory
 
     status = "oom" if is_out_of_memory(error) or isinstance(error, ScheduleError) else "failed"
     if isinstance(error, InputError):

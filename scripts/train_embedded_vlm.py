@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.accuracy.settings import read_settings
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.kinds.accuracy.settings import read_settings
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     if run.embedded is None:
         raise InputError(f"{arguments.run}: has no embedded model, but {run.model}")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from scripts.lib.accuracy.embedded import TRAINING, train
+    from scripts.lib.kinds.accuracy.embedded import TRAINING, train
 
     output = Path(arguments.output)
     if output.name != TRAINING:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from scripts.lib.config import expand, load_config
-from scripts.lib.config.loading import SIZES, with_places
-from scripts.lib.config.sizes import count_parameters
-from scripts.lib.inputs import check_inputs
-from scripts.lib.program import new_parser, run_program
+from scripts.lib.config.loading import with_places
+from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.sweeps.sizes import SIZES, count_parameters
+from scripts.lib.workflow.inputs import check_inputs
 
 VOCAB = 10_000
 

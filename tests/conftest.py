@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts.lib.config.runs import run_id
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.workflow_progress import MEASURING
+from scripts.lib.kinds.training.config import TrainingRun
+from scripts.lib.workflow.progress import MEASURING
 from tests.workflows import ROOT, TO_SUMMARY, _finished, finished  # noqa: F401
 
 # Two processes of tests share two cores. Before torch is imported anywhere.
@@ -49,7 +49,7 @@ def training_run(**changes) -> TrainingRun:
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory) -> Path:
     """The embedded token file for the vocabulary of the tests."""
-    from scripts.lib.tokens import write_embedded_tokens
+    from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
     path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
     write_embedded_tokens(path, SETTINGS["vocab"])

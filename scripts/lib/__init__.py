@@ -1,5 +1,8 @@
-"""What several programs share. Imports point downwards only.
+"""What several programs share. Imports point downwards only, in this order from the bottom:
 
-`schema` checks user input, `config` expands sweeps into runs, `results` are the files that
-programs write; `devices`, `training` and `batch_size` measure; `tables` and `figures` present.
+`schema` checks user input; `results` and `devices` describe files and hardware; `runtime` is what
+running programs share; `sweeps` is what all kinds' sweeps and runs have in common; `batch_size`
+searches for the largest batch; `presentation` declares and writes tables and figures; `kinds` holds
+a folder per kind of measurement; `config` expands sweeps into runs; `summary` and `report` collect
+and present results; `workflow` serves the Snakefile.
 """

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config
-from scripts.lib.inputs import check_inputs
+from scripts.lib.workflow.inputs import check_inputs
 from tests.conftest import ROOT
 from tests.faults.mutations import mutated
 from tests.workflows import Workflow

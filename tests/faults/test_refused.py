@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.lib.workflow_progress import MEASURING
+from scripts.lib.workflow.progress import MEASURING
 from tests.conftest import ROOT
 from tests.workflows import Workflow
 

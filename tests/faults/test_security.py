@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scripts.lib.config import InputError, expand, load_config
-from scripts.lib.inputs import check_inputs
+from scripts.lib.workflow.inputs import check_inputs
 from tests.conftest import ROOT
 from tests.faults.mutations import VALUES
 from tests.workflows import CONFIG, TO_SUMMARY, Workflow

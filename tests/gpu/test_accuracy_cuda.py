@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from scripts import accuracy, find_batch_size  # noqa: E402
-from scripts.lib.accuracy.embedded import train  # noqa: E402
-from scripts.lib.config.accuracy import AccuracyRun  # noqa: E402
-from scripts.lib.config.accuracy_measurement import EmbeddedVlm  # noqa: E402
 from scripts.lib.config.runs import run_id  # noqa: E402
-from scripts.lib.results.accuracy import AccuracyResult  # noqa: E402
+from scripts.lib.kinds.accuracy.config import AccuracyRun  # noqa: E402
+from scripts.lib.kinds.accuracy.embedded import train  # noqa: E402
+from scripts.lib.kinds.accuracy.measurement import EmbeddedVlm  # noqa: E402
+from scripts.lib.kinds.accuracy.result import AccuracyResult  # noqa: E402
 from scripts.lib.results.reading import read_result  # noqa: E402
 
 pytestmark = [

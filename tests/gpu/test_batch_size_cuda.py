@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scripts import find_batch_size
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.results.reading import read_result
 from tests.conftest import training_run
 
@@ -24,7 +24,7 @@ MODEL = {
 
 @pytest.fixture(scope="module")
 def tokens_10k(tmp_path_factory):
-    from scripts.lib.tokens import write_embedded_tokens
+    from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
     path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
     write_embedded_tokens(path, MODEL["vocab"])

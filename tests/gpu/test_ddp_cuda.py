@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from scripts import benchmark_ddp, find_batch_size, prepare_text  # noqa: E402
-from scripts.lib.config.ddp import DdpRun  # noqa: E402
 from scripts.lib.config.runs import run_id  # noqa: E402
-from scripts.lib.results.ddp import DdpResult  # noqa: E402
+from scripts.lib.kinds.ddp.config import DdpRun  # noqa: E402
+from scripts.lib.kinds.ddp.result import DdpResult  # noqa: E402
 from scripts.lib.results.reading import read_result  # noqa: E402
 
 pytestmark = [

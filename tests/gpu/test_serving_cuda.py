@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from scripts import prepare_model, serve_benchmark
-from scripts.lib.config.frameworks import compose
 from scripts.lib.devices.slots import visible_gpus
+from scripts.lib.kinds.inference.frameworks import compose
 from tests.unit.serving_cases import served_processes, served_run, write_run
 
 pytestmark = [

@@ -7,13 +7,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from scripts import benchmark, find_batch_size  # noqa: E402
+from scripts.lib.batch_size.result import BatchSizeResult  # noqa: E402
 from scripts.lib.devices.peaks import peak_tflops  # noqa: E402
 from scripts.lib.devices.record import device_record, device_state  # noqa: E402
-from scripts.lib.results.batch_size import BatchSizeResult  # noqa: E402
+from scripts.lib.kinds.training.result import TrainingResult  # noqa: E402
+from scripts.lib.kinds.training.step import Step  # noqa: E402
+from scripts.lib.kinds.training.timing import CpuClock, CudaClock, time_parts, time_whole  # noqa: E402
 from scripts.lib.results.reading import read_result  # noqa: E402
-from scripts.lib.results.training import TrainingResult  # noqa: E402
-from scripts.lib.training.step import Step  # noqa: E402
-from scripts.lib.training.timing import CpuClock, CudaClock, time_parts, time_whole  # noqa: E402
 from tests.conftest import training_run  # noqa: E402
 
 pytestmark = [

@@ -5,10 +5,10 @@ import torch
 import transformers as T
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from scripts.lib.accuracy.knobs.blocks import ActiveBlocks
-from scripts.lib.accuracy.knobs.pixels import pixels_of
-from scripts.lib.accuracy.knobs.top_k import TopK
-from scripts.lib.accuracy.loading import Loaded
+from scripts.lib.kinds.accuracy.knobs.blocks import ActiveBlocks
+from scripts.lib.kinds.accuracy.knobs.pixels import pixels_of
+from scripts.lib.kinds.accuracy.knobs.top_k import TopK
+from scripts.lib.kinds.accuracy.loading import Loaded
 
 BLOCKS = 4
 WORDS = ["<pad>", "<s>", "</s>", "<image>", "<unk>", *"abcdefghijklmnopqrstuvwxyz"]

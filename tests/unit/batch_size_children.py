@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from scripts.lib.accuracy.knobs.base import Unsupported
 from scripts.lib.batch_size import child
 from scripts.lib.batch_size.search import Outcome
+from scripts.lib.runtime.outcomes import Unsupported
 
 
 def kills_itself(*_):

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from scripts.lib.config.ddp import DdpRun
-from scripts.lib.ddp import engine
-from scripts.lib.ddp.cache import open_text
-from scripts.lib.ddp.engine import Job, train
-from scripts.lib.ddp.gradients import gradient_error
-from scripts.lib.ddp.processes import joined
-from scripts.lib.ddp.records import read_run
-from scripts.lib.ddp.step import Learner, all_sum
-from scripts.lib.ddp.streams import Stream
+from scripts.lib.kinds.ddp import engine
+from scripts.lib.kinds.ddp.cache import open_text
+from scripts.lib.kinds.ddp.config import DdpRun
+from scripts.lib.kinds.ddp.engine import Job, train
+from scripts.lib.kinds.ddp.gradients import gradient_error
+from scripts.lib.kinds.ddp.records import read_run
+from scripts.lib.kinds.ddp.step import Learner, all_sum
+from scripts.lib.kinds.ddp.streams import Stream
+from scripts.lib.runtime.processes import joined
 
 PICO = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import strategies as st
 
 from scripts.generate_sweep_configs import main
-from scripts.lib.matrix import Master
-from scripts.lib.matrix.master import entry_model
+from scripts.lib.kinds.inference.matrix import Master
+from scripts.lib.kinds.inference.matrix.master import entry_model
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "config/examples/inference"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from scripts.lib.config.inference import InferenceRun
 from scripts.lib.config.runs import run_id
-from scripts.lib.serving.server import OWNER
+from scripts.lib.kinds.inference.config import InferenceRun
+from scripts.lib.kinds.inference.server import OWNER
 
 SERVER = str(Path(__file__).parents[1] / "scripted_server.py")
 

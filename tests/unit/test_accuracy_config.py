@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.lib.accuracy.data import read_samples
-from scripts.lib.accuracy.digits import digits, puzzle, split
-from scripts.lib.accuracy.shards import (
+from scripts.lib.config import InputError, expand, load_config
+from scripts.lib.kinds.accuracy.config import AccuracyRun, latin_hypercube
+from scripts.lib.kinds.accuracy.data import read_samples
+from scripts.lib.kinds.accuracy.digits import digits, puzzle, split
+from scripts.lib.kinds.accuracy.measurement import EmbeddedVlm
+from scripts.lib.kinds.accuracy.shards import (
     append_line,
     done_ids,
     open_lines,
@@ -17,11 +20,8 @@ from scripts.lib.accuracy.shards import (
     share_of,
     union,
 )
-from scripts.lib.config import InputError, expand, load_config
-from scripts.lib.config.accuracy import AccuracyRun, latin_hypercube
-from scripts.lib.config.accuracy_measurement import EmbeddedVlm
-from scripts.lib.config.accuracy_shared import importance_digest
-from scripts.lib.inputs import check_inputs
+from scripts.lib.kinds.accuracy.shared import importance_digest
+from scripts.lib.workflow.inputs import check_inputs
 
 
 def runs_of(tmp_path, **sweep):

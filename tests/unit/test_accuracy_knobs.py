@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.lib.accuracy.evaluation import generate, logits_of
-from scripts.lib.accuracy.flops import flops_per_sample, work_of
-from scripts.lib.accuracy.knobs.base import Unsupported, turned
-from scripts.lib.accuracy.knobs.blocks import chosen_blocks
-from scripts.lib.accuracy.knobs.pixels import collate
+from scripts.lib.kinds.accuracy.evaluation import generate, logits_of
+from scripts.lib.kinds.accuracy.flops import flops_per_sample, work_of
+from scripts.lib.kinds.accuracy.knobs.blocks import chosen_blocks
+from scripts.lib.kinds.accuracy.knobs.pixels import collate
+from scripts.lib.runtime.outcomes import Unsupported, turned
 from tests.unit.accuracy_models import BLOCKS, text_model, vision_model
 
 CPU = torch.device("cpu")

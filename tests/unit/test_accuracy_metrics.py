@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from scripts.lib.accuracy.comparison import paired_difference, pareto_set
-from scripts.lib.accuracy.data import read_samples
-from scripts.lib.accuracy.metrics import SCORES, levenshtein
-from scripts.lib.config.accuracy import AccuracyRun
+from scripts.lib.kinds.accuracy.comparison import paired_difference, pareto_set
+from scripts.lib.kinds.accuracy.config import AccuracyRun
+from scripts.lib.kinds.accuracy.data import read_samples
+from scripts.lib.kinds.accuracy.metrics import SCORES, levenshtein
+from scripts.lib.runtime.statistics import bootstrap_interval
 from scripts.lib.schema.errors import InputError
-from scripts.lib.statistics import bootstrap_interval
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 
 from scripts import find_batch_size
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.results.reading import read_result
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from scripts import find_batch_size
 from scripts.lib.batch_size.neighbours import line_of, nearest_neighbour, read_neighbour
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.ddp import DdpRun
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
-from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.kinds.accuracy.config import AccuracyRun
+from scripts.lib.kinds.ddp.config import DdpRun
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
 from tests.conftest import training_run
 

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from scripts.lib.batch_size.figures import probed_memory
+from scripts.lib.batch_size.tables import batch_sizes
 
 from scripts import find_batch_size, present_batch_sizes
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
-from scripts.lib.figures.batch_size import probed_memory
-from scripts.lib.results.batch_size import BatchSizeResult
 from scripts.lib.results.reading import read_result
-from scripts.lib.tables.batch_size import batch_sizes
 from tests.conftest import training_run
 
 AUTO = {"batch_size": "auto", "device": "cpu", "num_threads": 1, "memory_budget_mib": 1.5}

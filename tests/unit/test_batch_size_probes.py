@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scripts.lib.batch_size.probes import ProbeServer
-from scripts.lib.batch_size.ranks import RankLost, Ranks, agree
 from scripts.lib.batch_size.search import Outcome
 from scripts.lib.batch_size.task import Task
+from scripts.lib.runtime.ranks import RankLost, Ranks, agree
 from tests.conftest import ROOT, training_run
 from tests.unit import batch_size_children as children
 
@@ -155,7 +155,7 @@ def test_ranks_see_what_each_gave():
 
 
 def test_nobody_waits_for_a_rank_that_is_silent_or_failed(monkeypatch):
-    monkeypatch.setattr("scripts.lib.batch_size.ranks.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("scripts.lib.runtime.ranks.PATIENCE_SECONDS", 0.2)
     with pytest.raises(RankLost, match="rank 1 has died: nothing heard of it"):
         Ranks(DictStore(), 0, 2).gather(1)
     store = DictStore()

@@ -12,7 +12,7 @@ from scripts.lib.batch_size.guided import Guided
 from scripts.lib.batch_size.memory_line import Line, fit_line
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
 from scripts.lib.batch_size.strategies import estimate, gallop
-from scripts.lib.config.batch_size import BatchSizeSearch, ScaleFactors
+from scripts.lib.sweeps.batch_size import BatchSizeSearch, ScaleFactors
 
 BUDGET = 1000.0
 limits = st.tuples(st.integers(1, 64), st.integers(0, 4096)).map(lambda pair: (pair[0], sum(pair)))

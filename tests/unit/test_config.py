@@ -28,7 +28,7 @@ def ids(tmp_path, **sweeps):
 
 def test_the_parse_time_import_is_light():
     code = (
-        "import scripts.lib.config, scripts.lib.inputs, scripts.lib.results.kinds, sys; "
+        "import scripts.lib.config, scripts.lib.workflow.inputs, scripts.lib.results.kinds, sys; "
         "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -8,10 +8,10 @@ import yaml
 from ddp_ranks import ddp_run
 
 from scripts import train_ddp
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
-from scripts.lib.ddp.processes import is_lost
-from scripts.lib.provenance import collect_provenance, now
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.runtime.processes import is_lost
+from scripts.lib.runtime.provenance import collect_provenance, now
 
 STARTED = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 STATIC = ["--mode", "static"]

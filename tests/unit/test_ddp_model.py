@@ -5,7 +5,7 @@ import torch
 import transformers as T
 from ddp_ranks import ddp_run
 
-from scripts.lib.ddp.model import build_model
+from scripts.lib.kinds.ddp.model import build_model
 from scripts.lib.schema.errors import InputError
 
 

@@ -5,11 +5,11 @@ import pytest
 import yaml
 from ddp_ranks import ddp_run
 
-from scripts.lib.config.ddp import DdpMeasurement
-from scripts.lib.ddp.directories import metrics_of
-from scripts.lib.ddp.outcome import MIN_PAIRS, collect_metrics
-from scripts.lib.ddp.records import COLUMNS, write_csv, write_text_summary
-from scripts.lib.figures.ddp import step_time
+from scripts.lib.kinds.ddp.config import DdpMeasurement
+from scripts.lib.kinds.ddp.directories import metrics_of
+from scripts.lib.kinds.ddp.figures import step_time
+from scripts.lib.kinds.ddp.outcome import MIN_PAIRS, collect_metrics
+from scripts.lib.kinds.ddp.records import COLUMNS, write_csv, write_text_summary
 from scripts.lib.schema.errors import InputError
 from tests.conftest import ROOT
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from scripts.lib.ddp.scheduler import (
+from scripts.lib.kinds.ddp.scheduler import (
     Cost,
     ScheduleError,
     fit_cost,

@@ -14,8 +14,8 @@ from ddp_ranks import (
     on_ranks,
 )
 
-from scripts.lib.ddp.cache import open_text, write_text_cache
-from scripts.lib.ddp.streams import Sequence, Stream
+from scripts.lib.kinds.ddp.cache import open_text, write_text_cache
+from scripts.lib.kinds.ddp.streams import Sequence, Stream
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from ddp_ranks import ddp_run
 
-from scripts.lib.config.ddp import TextData, text_digest
-from scripts.lib.ddp.cache import open_text, write_text_cache
-from scripts.lib.ddp.data import read_corpus
-from scripts.lib.ddp.docstrings import docstrings
-from scripts.lib.ddp.files import problems_of
+from scripts.lib.kinds.ddp.cache import open_text, write_text_cache
+from scripts.lib.kinds.ddp.config import TextData, text_digest
+from scripts.lib.kinds.ddp.data import read_corpus
+from scripts.lib.kinds.ddp.docstrings import docstrings
+from scripts.lib.kinds.ddp.files import problems_of
 from scripts.lib.schema.errors import InputError
 from tests.conftest import ROOT
 
@@ -174,8 +174,8 @@ def test_sst2_has_the_lengths_that_are_known_of_it(tmp_path):
 
 TRAINED = """
 import hashlib, json
-from scripts.lib.ddp.docstrings import docstrings
-from scripts.lib.ddp.tokenizer import train_tokenizer
+from scripts.lib.kinds.ddp.docstrings import docstrings
+from scripts.lib.kinds.ddp.tokenizer import train_tokenizer
 texts = docstrings()[0][:2000]
 print(hashlib.sha256(json.dumps(train_tokenizer(texts, 2000).encode(texts)).encode()).hexdigest())
 """

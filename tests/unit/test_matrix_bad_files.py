@@ -7,7 +7,7 @@ import pytest
 import yaml
 from matrix_cases import Command, entry, item, lengths, multinode, topology, write
 
-from scripts.lib.matrix import load_master
+from scripts.lib.kinds.inference.matrix import load_master
 from scripts.lib.schema.errors import InputError
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from matrix_cases import EXAMPLES, ROOT, Command, entry, item, lengths, multinode, topology, write
 
-from scripts.lib.matrix.github import MAX_BYTES
+from scripts.lib.kinds.inference.matrix.github import MAX_BYTES
 
 FILES = ["--config-files", EXAMPLES / "nvidia.yaml", EXAMPLES / "amd.yaml"]
 RUNNERS = ["--runner-config", EXAMPLES / "runners.yaml"]

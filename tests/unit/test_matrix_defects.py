@@ -7,7 +7,7 @@ import sys
 import pytest
 from matrix_cases import ROOT, Command, entry, item, lengths, multinode, topology, write
 
-from scripts.lib.matrix.concurrency import geometric
+from scripts.lib.kinds.inference.matrix.concurrency import geometric
 
 TIME_LIMIT_S = 20
 
@@ -146,7 +146,7 @@ def test_concurrencies_are_a_range_or_a_list(tmp_path, command, concurrencies, m
 
 
 def test_a_batch_call_writes_out_its_own_points_only(tmp_path, monkeypatch, command):
-    from scripts.lib.matrix.blocks import Block
+    from scripts.lib.kinds.inference.matrix.blocks import Block
 
     written = []
     points = Block.points
@@ -161,7 +161,7 @@ def test_a_batch_call_writes_out_its_own_points_only(tmp_path, monkeypatch, comm
 
 def test_48000_points_are_counted_as_they_are_written_out(tmp_path):
     from benchmarks.expand import master_lines
-    from scripts.lib.matrix import Filters, Matrix, full_sweep, load_master
+    from scripts.lib.kinds.inference.matrix import Filters, Matrix, full_sweep, load_master
 
     path = tmp_path / "m.yaml"
     path.write_text("\n".join(master_lines(48_000)), encoding="utf-8")

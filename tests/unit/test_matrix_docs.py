@@ -7,7 +7,7 @@ import pytest
 import yaml
 from matrix_cases import ROOT, Command
 
-from scripts.lib.matrix.master import entry_model
+from scripts.lib.kinds.inference.matrix.master import entry_model
 
 PAGE = (ROOT / "docs/sweep-matrix.md").read_text(encoding="utf-8")
 CALLS = re.findall(r"```console\n\$ ((?:[^\n]*\\\n)*[^\n]*\n)(.*?)```", PAGE, flags=re.DOTALL)

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from matrix_cases import any_entries, any_entry, master, write
 
 from scripts.lib.config import WorkflowConfig, expand
-from scripts.lib.matrix import Filters, Matrix, full_sweep
-from scripts.lib.matrix.batches import batch_count, batch_slice
-from scripts.lib.matrix.blocks import blocks
-from scripts.lib.matrix.concurrency import geometric
-from scripts.lib.matrix.counts import count_rows
+from scripts.lib.kinds.inference.matrix import Filters, Matrix, full_sweep
+from scripts.lib.kinds.inference.matrix.blocks import blocks
+from scripts.lib.kinds.inference.matrix.concurrency import geometric
+from scripts.lib.kinds.inference.matrix.counts import count_rows
+from scripts.lib.sweeps.batches import batch_count, batch_slice
 
 ONE_FILTER = st.one_of(
     st.lists(st.sampled_from(["dsr1", "dsr1-fp4", "gptoss"]), min_size=1).map(

@@ -5,13 +5,13 @@ import re
 
 import pandas as pd
 import pytest
+from scripts.lib.presentation.overview import overview
 
-from scripts.lib.figures.style import save, use_style
-from scripts.lib.figures.training import FIGURES
-from scripts.lib.results.collecting import table
-from scripts.lib.tables.overview import overview
-from scripts.lib.tables.render import html, markdown, text
-from scripts.lib.tables.training import TABLES, modes, pivot
+from scripts.lib.kinds.training.figures import FIGURES
+from scripts.lib.kinds.training.tables import TABLES, modes, pivot
+from scripts.lib.presentation.render import html, markdown, text
+from scripts.lib.presentation.style import save, use_style
+from scripts.lib.summary.collecting import table
 
 
 def row(size="nano", context=64, mode="forward", **changes):

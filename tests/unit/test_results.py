@@ -12,11 +12,11 @@ import pytest
 
 from scripts import aggregate_results, benchmark, collect_batch, retry_failed, tabulate_results
 from scripts.lib.config.runs import run_id
+from scripts.lib.kinds.training.result import TrainingResult
 from scripts.lib.results.files import atomic_path, write_text
 from scripts.lib.results.reading import read_result
-from scripts.lib.results.rows import columns_of
-from scripts.lib.results.training import TrainingResult
 from scripts.lib.schema.errors import InputError
+from scripts.lib.summary.rows import columns_of
 from tests.conftest import ROOT, training_run
 
 
@@ -272,7 +272,7 @@ def test_an_empty_folder_is_told(tmp_path, capsys):
 
 
 def test_progress_in_a_log_is_plain_lines(caplog):
-    from scripts.lib.progress import progress
+    from scripts.lib.runtime.progress import progress
 
     caplog.set_level("INFO")
     with progress("work", 3) as advance:

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from scripts.lib.config.inference import Load
-from scripts.lib.serving.client import Target, run_load
-from scripts.lib.serving.metrics import (
+from scripts.lib.kinds.inference.client import Target, run_load
+from scripts.lib.kinds.inference.config import Load
+from scripts.lib.kinds.inference.metrics import (
     figures,
     itl_ms,
     other_hardware,
@@ -16,7 +16,7 @@ from scripts.lib.serving.metrics import (
     warnings_of,
     wrong_lengths,
 )
-from scripts.lib.serving.prompts import Prompt
+from scripts.lib.kinds.inference.prompts import Prompt
 from tests.unit.serving_cases import scripted_server
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from scripts.lib.config.frameworks import (
+from scripts.lib.kinds.inference.frameworks import (
     UnsupportedError,
     compose,
     filled,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from scripts.lib.figures.inference import FIGURES, frontier
-from scripts.lib.figures.style import save, use_style
-from scripts.lib.results.collecting import table
-from scripts.lib.tables.inference import served
-from scripts.lib.tables.render import markdown
+from scripts.lib.kinds.inference.figures import FIGURES, frontier
+from scripts.lib.kinds.inference.tables import served
+from scripts.lib.presentation.render import markdown
+from scripts.lib.presentation.style import save, use_style
+from scripts.lib.summary.collecting import table
 
 
 def row(conc=1, framework="vllm", runner="h200", tput=100.0, intvty=50.0, **changes):

@@ -3,8 +3,8 @@
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from scripts.lib.kinds.inference.prompts import count_tokens, make_prompts
 from scripts.lib.schema.errors import InputError
-from scripts.lib.serving.prompts import count_tokens, make_prompts
 
 WORDS = ["the", "house", "tree", "river", "stone", "cloud"]
 

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import prepare_model, serve_benchmark
-from scripts.lib import provenance
-from scripts.lib.config.frameworks import Launch
-from scripts.lib.serving.points import measure_points
-from scripts.lib.serving.server import (
+from scripts.lib.kinds.inference.frameworks import Launch
+from scripts.lib.kinds.inference.points import measure_points
+from scripts.lib.kinds.inference.server import (
     ServerError,
     end_leftovers,
     missing_program,
     reserve_port,
     serve,
 )
+from scripts.lib.runtime import provenance
 from tests.conftest import ROOT
 from tests.unit.serving_cases import (
     launch_of,
@@ -324,8 +324,8 @@ def test_a_server_that_ignores_its_end_is_ended_with_its_workers(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from scripts.lib.config.frameworks import Launch
-from scripts.lib.serving.server import serve
+from scripts.lib.kinds.inference.frameworks import Launch
+from scripts.lib.kinds.inference.server import serve
 launch = Launch.model_validate_json(sys.argv[1])
 with serve(launch, {}, Path(sys.argv[2]), 30):
     print("healthy", flush=True)

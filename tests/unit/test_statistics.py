@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from scripts.lib.statistics import median_interval, positive_interval, summarize
+from scripts.lib.runtime.statistics import median_interval, positive_interval, summarize
 
 
 def test_summary_of_known_times():

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+from scripts.lib.kinds.training.tokens import (
+    check_tokens,
+    embedded_text,
+    open_tokens,
+    sample_batches,
+)
 from scripts.lib.schema.errors import InputError
-from scripts.lib.tokens import check_tokens, embedded_text, open_tokens, sample_batches
 
 
 def test_the_embedded_text_is_enough_for_the_longest_context(tokens):

@@ -10,17 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scripts import benchmark
 from scripts.lib.config.loading import SIZES
-from scripts.lib.config.sizes import count_parameters
 from scripts.lib.devices.peaks import peak_tflops
+from scripts.lib.kinds.training import timing
+from scripts.lib.kinds.training.flops import flops_per_step
+from scripts.lib.kinds.training.result import TrainingResult
+from scripts.lib.kinds.training.step import Step, build_model
+from scripts.lib.kinds.training.timing import CpuClock, time_parts, time_trials, time_whole
 from scripts.lib.results.reading import read_result
-from scripts.lib.results.training import TrainingResult
+from scripts.lib.runtime.memory import LiveStorage, is_out_of_memory
+from scripts.lib.runtime.outcomes import classify
 from scripts.lib.schema.yaml_file import load_yaml
-from scripts.lib.training import timing
-from scripts.lib.training.flops import flops_per_step
-from scripts.lib.training.measure import classify
-from scripts.lib.training.memory import LiveStorage, is_out_of_memory
-from scripts.lib.training.step import Step, build_model
-from scripts.lib.training.timing import CpuClock, time_parts, time_trials, time_whole
+from scripts.lib.sweeps.sizes import count_parameters
 from tests.conftest import ROOT, training_run
 
 CPU = torch.device("cpu")
@@ -89,7 +89,7 @@ def test_inputs_count_as_memory(tokens):
 
 def test_an_operator_too_large_for_the_host_is_out_of_memory():
     code = (
-        "import torch; from scripts.lib.training import measure; "
+        "import torch; from scripts.lib.kinds.training import measure; "
         "from tests.conftest import ROOT, training_run; measure.HOST_LIMIT = 0.1\n"
         "measure.prepare(training_run(), torch.device('cpu'))\n"
         "try: torch.zeros(measure.host_memory_bytes() // 4, dtype=torch.uint8)\n"

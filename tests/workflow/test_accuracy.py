@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from scripts import accuracy, find_batch_size, measure_importance
-from scripts.lib.accuracy.embedded import train
-from scripts.lib.accuracy.shards import read_lines
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.accuracy_measurement import EmbeddedVlm
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
-from scripts.lib.results.accuracy import AccuracyResult
-from scripts.lib.results.batch_size import BatchSizeResult
+from scripts.lib.kinds.accuracy.config import AccuracyRun
+from scripts.lib.kinds.accuracy.embedded import train
+from scripts.lib.kinds.accuracy.measurement import EmbeddedVlm
+from scripts.lib.kinds.accuracy.result import AccuracyResult
+from scripts.lib.kinds.accuracy.shards import read_lines
 from scripts.lib.results.reading import read_result
 from tests.conftest import ROOT
 from tests.workflows import TO_SUMMARY, Workflow
@@ -277,7 +277,7 @@ TORCHRUN_SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from scripts import accuracy
-from scripts.lib.accuracy.evaluation import Evaluator
+from scripts.lib.kinds.accuracy.evaluation import Evaluator
 
 answer, calls = Evaluator._answer, []
 

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from scripts import benchmark_ddp, find_batch_size
-from scripts.lib.config.ddp import DdpRun
+from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
-from scripts.lib.ddp.cache import open_text, write_text_cache
-from scripts.lib.ddp.directories import metrics_of
-from scripts.lib.ddp.records import read_run
-from scripts.lib.results.batch_size import BatchSizeResult
-from scripts.lib.results.ddp import DdpResult
+from scripts.lib.kinds.ddp.cache import open_text, write_text_cache
+from scripts.lib.kinds.ddp.config import DdpRun
+from scripts.lib.kinds.ddp.directories import metrics_of
+from scripts.lib.kinds.ddp.records import read_run
+from scripts.lib.kinds.ddp.result import DdpResult
 from scripts.lib.results.reading import read_result
 from tests.conftest import ROOT
 from tests.workflows import Workflow
@@ -322,8 +322,8 @@ def read_run_model(path: Path) -> DdpRun:
 def parameters_of(run: DdpRun, text: Path) -> int:
     import torch
 
-    from scripts.lib.ddp.cache import open_text
-    from scripts.lib.ddp.model import build_model
+    from scripts.lib.kinds.ddp.cache import open_text
+    from scripts.lib.kinds.ddp.model import build_model
 
     known = open_text(text)
     model = build_model(

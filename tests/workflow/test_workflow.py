@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from scripts import retry_failed
-from scripts.lib.workflow_progress import MEASURING
+from scripts.lib.workflow.progress import MEASURING
 from tests.conftest import ROOT
 from tests.workflows import CONFIG, Workflow
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR, fill_heap
-from scripts.lib.training.memory import LiveStorage
+from scripts.lib.runtime.memory import LiveStorage
 
 
 class TooClose(RuntimeError):

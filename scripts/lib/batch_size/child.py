@@ -2,13 +2,11 @@
 
 import gc
 import time
+from collections.abc import Callable
 from statistics import median
-from typing import Any
 
 from scripts.lib.batch_size.search import Outcome
 from scripts.lib.batch_size.task import Description, Task
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.ddp import DdpRun
 from scripts.lib.devices.record import device_record
 
 # Timed repetitions of the workload: at least so many, and for at least so long.
@@ -19,29 +17,24 @@ MIN_SECONDS = 0.5
 def describe(task: Task) -> Description:
     """Describe the device of a task."""
     from scripts.lib.batch_size.budgets import resolve_method
-    from scripts.lib.training.measure import budget_bytes, torch_device
-    from scripts.lib.training.step import unsupported_reason
+    from scripts.lib.runtime.torch_device import budget_bytes, torch_device
 
     run, target = task.run, torch_device(task.device)
     method, reason = resolve_method(
         task.settings.budget_method, target.type, run.memory_budget_mib is not None
     )
-    budget = budget_bytes(run, target)
-    if isinstance(run, DdpRun | AccuracyRun):
-        # Ranks on the CPU share the host.
-        whole = target.type == "cuda" or run.memory_budget_mib is not None
-        return Description(
-            device_record(target), budget if whole else budget / run.ranks, method, reason
-        )
+    budget = budget_bytes(run.memory_budget_mib, target)
+    if task.probing.shares_host and target.type == "cpu" and run.memory_budget_mib is None:
+        budget /= task.probing.ranks(run)
     return Description(
-        device_record(target), budget, method, reason or unsupported_reason(run, target)
+        device_record(target), budget, method, reason or task.probing.unsupported(run, target)
     )
 
 
 def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: str) -> Outcome:
     """Go through the workload of a task at one batch size within a budget."""
     from scripts.lib.batch_size.budgets import budget_of
-    from scripts.lib.training.measure import torch_device
+    from scripts.lib.runtime.torch_device import torch_device
 
     try:
         target = torch_device(task.device)
@@ -60,21 +53,17 @@ def exercise(task: Task, batch_size: int, budget_bytes: float, budget_method: st
 
 def _outcome_of(error: Exception) -> Outcome:
     """Return the end of a probe whose workload raised this."""
-    from scripts.lib.accuracy.knobs.base import Unsupported
     from scripts.lib.batch_size.budgets import TooClose
-    from scripts.lib.training.measure import classify
+    from scripts.lib.runtime.outcomes import classify, reason_of
 
-    if isinstance(error, Unsupported):  # its text is a whole reason, the same without a search
-        return Outcome("unsupported", reason=str(error))
     status = "oom" if isinstance(error, TooClose) else classify(error)
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return Outcome(status, reason=text[:500])
+    return Outcome(status, reason=reason_of(error))
 
 
 def throughput(task: Task, batch_size: int) -> float:
     """Samples per second of the workload at a batch size that fits, the median of repetitions."""
-    from scripts.lib.training.measure import torch_device
-    from scripts.lib.training.timing import clock_of
+    from scripts.lib.runtime.clocks import clock_of
+    from scripts.lib.runtime.torch_device import torch_device
 
     once = _workload(task, batch_size)
     clock = clock_of(torch_device(task.device))
@@ -88,16 +77,13 @@ def throughput(task: Task, batch_size: int) -> float:
     return batch_size / median(times)
 
 
-def _workload(task: Task, batch_size: int) -> Any:
+def _workload(task: Task, batch_size: int) -> Callable[[], None]:
     import torch
 
-    from scripts.lib.batch_size.workloads import WORKLOADS, answer, ddp_step
-    from scripts.lib.training.measure import torch_device
+    from scripts.lib.runtime.torch_device import torch_device
 
     # Each thread has a stack, which counts towards a limit of the system.
-    num_threads = 1 if task.settings.budget_method == "rlimit" else task.run.num_threads
-    if num_threads:
+    limited = task.settings.budget_method == "rlimit"
+    if num_threads := 1 if limited else task.probing.num_threads(task.run):
         torch.set_num_threads(num_threads)
-    workload = {DdpRun: ddp_step, AccuracyRun: answer}.get(type(task.run))
-    workload = workload or WORKLOADS[task.settings.workload]
-    return workload(task.run, batch_size, task.tokens, torch_device(task.device))
+    return task.probing.workload(task.run, batch_size, task.data, torch_device(task.device))

@@ -10,48 +10,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.lib.batch_size.memory_line import Line
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.batch_size import BatchSizeSearch
-from scripts.lib.config.ddp import DdpRun
-from scripts.lib.config.runs import file_name
-from scripts.lib.config.training import TrainingRun
-from scripts.lib.results.batch_size import BatchSizeResult, MemoryModel, Neighbour
+from scripts.lib.batch_size.probing import Probing
+from scripts.lib.batch_size.result import BatchSizeResult, MemoryModel, Neighbour
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.units import MIB
 from scripts.lib.schema.errors import InputError
-from scripts.lib.units import MIB
-
-Run = TrainingRun | DdpRun | AccuracyRun
-# Settings that must agree for two runs to have nearly the same line.
-FAMILY = {
-    "training": (
-        "d_model", "d_ff", "num_layers", "num_heads", "vocab", "mode", "precision",
-        "attn_implementation",
-    ),
-    "ddp": ("model", "size", "vocab", "task", "precision", "dropout", "modes"),
-    "accuracy": (
-        "model", "embedded", "dataset", "max_new_tokens", "precision", "experts_implementation",
-    ),
-}  # fmt: skip
-# Settings that may differ; a run that shares more of them is nearer.
-BESIDE = {"accuracy": ("top_k", "num_active_blocks", "block_selection")}
+from scripts.lib.sweeps.names import file_name
+from scripts.lib.sweeps.run import ProbedRun
 
 
-def read_neighbour(path: str | Path, run: Run) -> Neighbour:
+def read_neighbour(path: str | Path, run: ProbedRun, probing: Probing) -> Neighbour:
     """Return the line of a `batch_size.json` that the user names, scaled to `run`.
 
     Raises InputError when it is no such file, of another kind, or has no line that rises.
     """
     result = read_result(path, BatchSizeResult)
-    if result.settings.kind != run.kind:
-        raise InputError(
-            f"--neighbour {path}: is of a run of kind {result.settings.kind}, not {run.kind}"
-        )
+    if result.kind != run.kind:
+        raise InputError(f"--neighbour {path}: is of a run of kind {result.kind}, not {run.kind}")
     if not _has_line(result):
         raise InputError(f"--neighbour {path}: has no rising memory_model (status {result.status})")
-    return _scaled(result, run)
+    return _scaled(result, run, probing)
 
 
-def nearest_neighbour(folder: str | Path, run: Run, budget_method: str) -> Neighbour | None:
+def nearest_neighbour(
+    folder: str | Path, run: ProbedRun, probing: Probing, budget_method: str
+) -> Neighbour | None:
     """Return the line of the finished run of the family nearest to `run`, scaled.
 
     `folder` holds one folder a run. Files that cannot be read are passed over, and so is the run's
@@ -59,14 +42,15 @@ def nearest_neighbour(folder: str | Path, run: Run, budget_method: str) -> Neigh
     """
     found = [
         result
-        for result in _results(folder, run)
-        if _has_line(result)
+        for result in _results(folder, probing.model(run))
+        if result.kind == run.kind
+        and _has_line(result)
         and result.budget_method == budget_method
-        and _family(result.settings) == _family(run)
+        and probing.family(_run(result, run)) == probing.family(run)
     ]
     if not found:
         return None
-    return _scaled(min(found, key=lambda result: _distance(result, run)), run)
+    return _scaled(min(found, key=lambda result: _distance(result, run, probing)), run, probing)
 
 
 def line_of(neighbour: Neighbour | None) -> Line | None:
@@ -76,9 +60,9 @@ def line_of(neighbour: Neighbour | None) -> Line | None:
     return Line(neighbour.line.intercept_mib * MIB, neighbour.line.slope_mib * MIB)
 
 
-def _results(folder: str | Path, run: Run) -> Iterator[BatchSizeResult]:
+def _results(folder: str | Path, model: str) -> Iterator[BatchSizeResult]:
     # The id of a run begins with the name of its model, so few files are opened.
-    for path in sorted(Path(folder).glob(f"{file_name(run.model_size)}-*/batch_size.json")):
+    for path in sorted(Path(folder).glob(f"{file_name(model)}-*/batch_size.json")):
         try:
             yield read_result(path, BatchSizeResult)
         except InputError:
@@ -89,38 +73,24 @@ def _has_line(result: BatchSizeResult) -> bool:
     return result.memory_model is not None and result.memory_model.slope_mib > 0
 
 
-def _family(run: Run) -> tuple:
-    return (run.kind, *(getattr(run, name) for name in FAMILY[run.kind]), _search(run).workload)
+def _run(result: BatchSizeResult, run: ProbedRun) -> ProbedRun:
+    return result.run_settings(type(run))
 
 
-def _distance(result: BatchSizeResult, run: Run) -> tuple[int, float, str]:
-    other = result.settings
-    beside = BESIDE.get(run.kind, ())
-    if not (_length(run) and _length(other)):
-        beside += ("max_crops",)
-    differing = sum(getattr(other, name) != getattr(run, name) for name in beside)
-    return differing, abs(math.log(_ratio(other, run))), result.run
+def _distance(result: BatchSizeResult, run: ProbedRun, probing: Probing) -> tuple[int, float, str]:
+    other = _run(result, run)
+    pairs = zip(probing.near(other), probing.near(run), strict=True)
+    differing = sum(others != own for others, own in pairs)
+    return differing, abs(math.log(_ratio(other, run, probing))), result.run
 
 
-def _scaled(result: BatchSizeResult, run: Run) -> Neighbour:
-    line, ratio = result.memory_model, _ratio(result.settings, run)
+def _scaled(result: BatchSizeResult, run: ProbedRun, probing: Probing) -> Neighbour:
+    line, ratio = result.memory_model, _ratio(_run(result, run), run, probing)
     scaled = MemoryModel(intercept_mib=line.intercept_mib, slope_mib=line.slope_mib * ratio)
     return Neighbour(run=result.run, line=scaled)
 
 
-def _ratio(other: Run, run: Run) -> float:
+def _ratio(other: ProbedRun, run: ProbedRun, probing: Probing) -> float:
     """How much longer a sample of `run` is; its memory grows with that. 1 where it is unknown."""
-    lengths = _length(run), _length(other)
-    return lengths[0] / lengths[1] if all(lengths) else 1.0
-
-
-def _length(run: Run) -> int | None:
-    """Tokens of a sample, or crops of an image with its overview; None for the model's own."""
-    if isinstance(run, AccuracyRun):
-        return run.max_crops and run.max_crops + 1
-    search = _search(run)
-    return run.context_length + (search.max_new_tokens if search.workload == "generate" else 0)
-
-
-def _search(run: Run) -> BatchSizeSearch:
-    return run.batch_size_search or BatchSizeSearch()
+    own, others = probing.sample_length(run), probing.sample_length(other)
+    return own / others if own and others else 1.0

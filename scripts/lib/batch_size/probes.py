@@ -19,28 +19,15 @@ from scripts.lib.batch_size import child
 from scripts.lib.batch_size.allocator import PINNED_ALLOCATOR
 from scripts.lib.batch_size.search import Outcome
 from scripts.lib.batch_size.task import Description, Task
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.ddp import DdpRun
 
-PRELOAD = [
+# Of every kind; a kind's `probing` names its own.
+PRELOAD = (
     "torch",
     "torch._dynamo",
     "transformers.models.llama.modeling_llama",
     "transformers.generation",
     "scripts.lib.batch_size.budgets",
-    "scripts.lib.batch_size.workloads",
-]
-MORE = {
-    DdpRun: ["scripts.lib.ddp.step"],
-    AccuracyRun: [
-        "scripts.lib.accuracy.evaluation",
-        "sklearn.datasets",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.got_ocr2.image_processing_pil_got_ocr2",
-        "transformers.models.internvl.modeling_internvl",
-        "transformers.models.qwen3_moe.modeling_qwen3_moe",
-    ],
-}
+)
 # The first process waits for the imports of the server.
 START_SECONDS = 600
 
@@ -56,8 +43,7 @@ class ProbeServer:
         self.task, self._exercise = task, exercise
         self.seconds: list[float] = []
         self._context = multiprocessing.get_context("forkserver")
-        more = MORE.get(type(task.run), [])
-        self._context.set_forkserver_preload([*PRELOAD, *more])
+        self._context.set_forkserver_preload([*PRELOAD, *task.probing.preload])
 
     def describe(self) -> Description:
         """Describe the device.

@@ -2,31 +2,28 @@
 
 from dataclasses import dataclass
 
-from scripts.lib.config.accuracy import AccuracyRun
-from scripts.lib.config.batch_size import BatchSizeSearch
-from scripts.lib.config.ddp import DdpRun
-from scripts.lib.config.training import TrainingRun
+from scripts.lib.batch_size.probing import Probing
 from scripts.lib.devices.record import DeviceRecord
-
-# Samples of an accuracy run among which the longest prompt is looked for, at most.
-LOOKED_AT = 128
+from scripts.lib.sweeps.batch_size import BatchSizeSearch
+from scripts.lib.sweeps.run import ProbedRun
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is probed: a run with its token file on a `cpu` or `cuda` device.
+    """What is probed: a run with its data on a `cpu` or `cuda` device, by its kind's `probing`.
 
-    Of an accuracy run `tokens` is the `training.json` beside the embedded model, or empty.
+    `data` is the path that `Probing.data` yields.
     """
 
-    run: TrainingRun | DdpRun | AccuracyRun
-    tokens: str
+    run: ProbedRun
+    data: str
     device: str
+    probing: Probing
 
     @property
     def settings(self) -> BatchSizeSearch:
         """How the batch size is searched for."""
-        return self.run.batch_size_search or BatchSizeSearch()
+        return self.run.search
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ Imported at parse time by every job, so it loads neither torch, transformers nor
 """
 
 from scripts.lib.config.loading import load_config
-from scripts.lib.config.runs import RUN_PATTERN, Expansion, Run, expand, load_run, run_id
+from scripts.lib.config.runs import RUN_PATTERN, Expansion, Run, expand, run_id
 from scripts.lib.config.workflow import WorkflowConfig
+from scripts.lib.kinds.registry import load_run
 from scripts.lib.schema.errors import InputError
 
 __all__ = [

@@ -10,10 +10,10 @@ from scripts.lib.config.workflow import WorkflowConfig
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import Keys, describe, dotted
 from scripts.lib.schema.yaml_file import YamlFile, load_yaml
+from scripts.lib.sweeps.sizes import SIZES
 
 CONFIG_DIR = Path(__file__).parents[3] / "config"
 DEFAULT_CONFIG = CONFIG_DIR / "config.yaml"
-SIZES = CONFIG_DIR / "sizes.yaml"
 
 
 def load_config(

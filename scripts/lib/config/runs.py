@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from scripts.lib.config.inference import server_settings
-from scripts.lib.config.workflow import RUN_MODELS, WorkflowConfig
-from scripts.lib.matrix.batches import batch_slices
+from scripts.lib.config.workflow import WorkflowConfig
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
-from scripts.lib.schema.problems import describe
+from scripts.lib.sweeps.batches import batch_slices
+from scripts.lib.sweeps.names import file_name
 
 # What Snakemake matches run ids with; a list of all ids would be slow.
 RUN_PATTERN = r"[\w.-]+-[0-9a-f]{8}"
@@ -115,49 +113,6 @@ def run_id(settings: Mapping[str, Any]) -> str:
     return f"{_slug(settings)}-{digest}"
 
 
-def server_id(settings: Mapping[str, Any]) -> str:
-    """Readable name and hash of the server that a run of kind `inference` is measured on."""
-    return run_id(server_settings(settings))
-
-
-def load_run(path: str | Path) -> tuple[str, BaseModel]:
-    """Read `run.json`: the run's id and its settings as the model of its kind.
-
-    Raises InputError when the file is no such JSON or the settings do not fit the model.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        text = ""
-    return read_run(text, path)
-
-
-def read_run(text: str, path: str | Path) -> tuple[str, BaseModel]:
-    """Read the text of a `run.json`, as `load_run` does; `path` stands in messages."""
-    try:
-        data = json.loads(text)
-        settings = data["settings"]
-        model = RUN_MODELS[settings["kind"]]
-        return str(data["run"]), model.model_validate(settings)
-    except ValidationError as error:
-        problems = describe(error, model, settings)
-        raise InputError(
-            *(f"{path}: settings.{'.'.join(map(str, keys))}: {text}" for keys, text in problems)
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: is no run file: JSON with `run` and `settings`, whose `kind` is one of "
-            f"{', '.join(RUN_MODELS)}"
-        ) from None
-
-
-def file_name(text: str) -> str:
-    """Write a text as a part of a file's name: neither a path, nor an option, nor hidden."""
-    return re.sub(r"[^\w.-]", "_", text, flags=re.ASCII).lstrip("-.")
-
-
 def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
     run = Run(run_id(settings), settings["kind"], json.dumps(settings))
     known = runs.setdefault(run.id, run)
@@ -182,7 +137,7 @@ def _given(sweep: BaseModel) -> str:
 
 
 def _slug(settings: Mapping[str, Any]) -> str:
-    named = RUN_MODELS[settings["kind"]].slug
+    named = KINDS[settings["kind"]].run.slug
     parts = (_slug_part(before, _setting(settings, key)) for key, before in named.items())
     return file_name("-".join(filter(None, parts)))[:_MAX_SLUG]
 

@@ -1,17 +1,17 @@
 """Read result files back, checked against their models."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from scripts.lib.results.result import SCHEMA_VERSION, Result
+from scripts.lib.results.result import SCHEMA_VERSION, ResultFile
 from scripts.lib.schema.errors import InputError
 
-R = TypeVar("R", bound=Result)
+R = TypeVar("R", bound=ResultFile)
 
 
-def read_result(path: str | Path, model: type[R]) -> R:
+def read_result(path: str | PurePath, model: type[R]) -> R:
     """Read the result file `path`.
 
     Raises InputError with one line when it is missing, empty, cut off, of another schema version,

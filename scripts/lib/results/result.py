@@ -1,10 +1,11 @@
 """What every result file carries: identity, status, settings, provenance."""
 
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from scripts.lib.schema.base import StrictModel
+from scripts.lib.sweeps.run import RunSettings
 
 # Raised when a reader of older files would misunderstand new ones.
 SCHEMA_VERSION = 1
@@ -33,8 +34,8 @@ class Provenance(StrictModel):
     seed: int | None = Field(description="Seed of the run, where it has one.")
 
 
-class Result(StrictModel):
-    """One result file. A kind's model adds its settings and its metrics."""
+class ResultFile(StrictModel):
+    """What every file of a run carries, whatever its content."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     measurement_version: int = Field(
@@ -45,3 +46,14 @@ class Result(StrictModel):
     status: Status
     reason: str = Field("", description="Why the status is not `ok`.")
     provenance: Provenance
+
+
+S = TypeVar("S", bound=RunSettings)
+M = TypeVar("M", bound=StrictModel)
+
+
+class Result(ResultFile, Generic[S, M]):
+    """The result of one run: its settings, and its metrics where the status is `ok`."""
+
+    settings: S
+    metrics: M | None = None

@@ -1,1 +1,0 @@
-"""Figures: functions from the summary to matplotlib figures, in one style."""

@@ -1,0 +1,1 @@
+"""How tables and figures are declared, written and styled; what they show is said by each kind."""

@@ -1,0 +1,1 @@
+"""Summaries: the results of many runs as tables of rows."""

@@ -1,0 +1,119 @@
+"""Collect results into tables: every expected run has its row, or is named as missing."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from scripts.lib.config.runs import RUN_PATTERN
+from scripts.lib.kinds.registry import KINDS
+from scripts.lib.runtime.progress import progress
+from scripts.lib.schema.base import Name, StrictModel
+from scripts.lib.schema.errors import InputError
+from scripts.lib.summary.rows import columns_of, columns_of_all, missing_row, row_of
+
+
+class Batch(StrictModel):
+    """The runs of one batch file `results/batches/{sweep}/{batch}.json`."""
+
+    sweep: Name
+    batch: int = Field(ge=0)
+    kind: Literal[tuple(KINDS)]
+    runs: list[Annotated[str, Field(pattern=f"^{RUN_PATTERN}$")]] = Field(min_length=1)
+
+
+def batch_files(folder: Path, sweeps: list[str] | None) -> list[Path]:
+    """Batch files below a folder of results: of `sweeps`, each NAME:BATCHES, or all.
+
+    Raises InputError for sweeps that are not of this form.
+    """
+    if sweeps is None:
+        found = [f for f in (folder / "batches").glob("*/*.json") if f.stem.isdigit()]
+        return sorted(found, key=lambda file: (file.parent.name, int(file.stem)))
+    if wrong := [sweep for sweep in sweeps if not re.fullmatch(r"[\w.-]+:\d{1,6}", sweep)]:
+        raise InputError(f"--sweeps: must be NAME:BATCHES, e.g. modes:1, got {wrong[0]!r}")
+    counted = (sweep.rpartition(":") for sweep in sweeps)
+    return [
+        folder / "batches" / name / f"{batch}.json"
+        for name, _, count in counted
+        for batch in range(int(count))
+    ]
+
+
+def read_batch(path: str | Path) -> Batch:
+    """Read a batch file. Raises InputError when it is none."""
+    try:
+        return Batch.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path}: is no batch file; delete it and run the workflow") from None
+
+
+def collect(batches: Iterable[Batch], results_dir: str | Path) -> pd.DataFrame:
+    """Table of the rows of all runs in `batches`, in order; a run of several sweeps stands once.
+
+    A run whose result is missing or cannot be read has a row with `status: missing` and the
+    reason. One result is in memory at a time.
+    """
+    sweeps: dict[tuple[str, str], list[str]] = {}
+    for batch in batches:
+        for run in batch.runs:
+            named = sweeps.setdefault((run, batch.kind), [])
+            if batch.sweep not in named:
+                named.append(batch.sweep)
+    rows = []
+    with progress("reading results", len(sweeps)) as advance:
+        for (run, kind), names in sweeps.items():
+            rows.append(_row(run, kind, " ".join(names), results_dir))
+            advance()
+    return table(rows)
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Table of rows with the columns and types of their kinds."""
+    columns = columns_of_all([row["kind"] for row in rows])
+    return pd.DataFrame(
+        {
+            name: pd.array([row.get(name) for row in rows], dtype=dtype)
+            for name, dtype in columns.items()
+        }
+    )
+
+
+def by_kind(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each kind of a summary and its rows, with the columns of the kind alone."""
+    for kind in KINDS:
+        rows = summary[summary["kind"] == kind]
+        if len(rows):
+            yield kind, rows[[name for name in columns_of(kind) if name in rows]]
+
+
+def read_summary(path: str | Path) -> pd.DataFrame:
+    """Read `summary.parquet`. Raises InputError when it is none."""
+    try:
+        return pd.read_parquet(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:  # pyarrow's errors are among them
+        raise InputError(f"{path}: is no Parquet file with a summary") from None
+
+
+def missing_in(frame: pd.DataFrame) -> list[str]:
+    """Return a line for each missing run of a table: its id and the reason."""
+    missing = frame[frame["status"] == "missing"]
+    return [f"{row.run}: {row.reason}" for row in missing.itertuples()]
+
+
+def _row(run: str, kind: str, sweeps: str, results_dir: str | Path) -> dict[str, Any]:
+    path = KINDS[kind].result_path(results_dir, run)
+    try:
+        result = KINDS[kind].read_result(path)
+    except InputError as error:
+        return missing_row(run, kind, sweeps, str(error))
+    if result.run != run:
+        return missing_row(run, kind, sweeps, f"{path}: is the result of {result.run}")
+    return row_of(result, sweeps)
