@@ -120,7 +120,7 @@ def _write(
         run=run_id,
         kind=run.kind,
         settings=run.model_dump(),
-        provenance=collect_provenance(started_at, device, getattr(run, "seed", None)),
+        provenance=collect_provenance(started_at, device, KINDS[run.kind].seed(run)),
         **found,
     )
     write_text(output, result.model_dump_json(indent=1) + "\n")

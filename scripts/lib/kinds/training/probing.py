@@ -9,10 +9,13 @@ from scripts.lib.batch_size.probing import Probing
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.sweeps.run import BatchSizeRequest
 
-FAMILY = (
-    "d_model", "d_ff", "num_layers", "num_heads", "vocab", "mode", "precision",
-    "attn_implementation",
-)  # fmt: skip
+# Settings that do not decide the line of memory: labels, the length that scales it, and how often
+# and within what a step is measured. Any other setting, new ones too, sets families apart.
+NOT_OF_FAMILY = frozenset({
+    "model_size", "context_length", "batch_size", "batch_size_search", "memory_budget_mib",
+    "device", "num_threads", "data_path", "seed", "num_warmups", "num_trials", "num_steps",
+    "peak_tflops",
+})  # fmt: skip
 
 
 class TrainingProbing(Probing[TrainingRun]):
@@ -34,7 +37,8 @@ class TrainingProbing(Probing[TrainingRun]):
 
     def family(self, run: TrainingRun) -> tuple[Any, ...]:
         """All that decides memory but the context length."""
-        return (*(getattr(run, name) for name in FAMILY), run.search.workload)
+        deciding = (value for name, value in run if name not in NOT_OF_FAMILY)
+        return (*deciding, run.search.workload)
 
     def sample_length(self, run: TrainingRun) -> float:
         """Tokens of a sequence, with those that are generated."""
