@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from scripts.lib.schema.base import StrictModel, Text, problem_at, refuse_given
 
 EMBEDDED = "embedded"
+# Samples among which a probe looks for the longest prompt, at most.
+LOOKED_AT = 128
 FILE_FORMATS = ("csv", "json", "parquet", "imagefolder")
 _OF_COLUMNS = ("image_column", "question_column", "answer_column", "choices_column", "prompt")
 _OF_HUB = ("name", "split")

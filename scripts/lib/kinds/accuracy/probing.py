@@ -6,7 +6,7 @@ from typing import Any
 
 from scripts.lib.batch_size.probing import Probing
 from scripts.lib.kinds.accuracy.config import AccuracyRun
-from scripts.lib.kinds.accuracy.measurement import EMBEDDED
+from scripts.lib.kinds.accuracy.measurement import EMBEDDED, LOOKED_AT
 from scripts.lib.schema.errors import InputError
 from scripts.lib.sweeps.run import BatchSizeRequest
 
@@ -14,8 +14,6 @@ FAMILY = (
     "model", "embedded", "dataset", "max_new_tokens", "precision", "experts_implementation",
 )  # fmt: skip
 NEAR = ("top_k", "num_active_blocks", "block_selection")
-# Samples among which the longest prompt is looked for, at most.
-LOOKED_AT = 128
 
 
 class AccuracyProbing(Probing[AccuracyRun]):

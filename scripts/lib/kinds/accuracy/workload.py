@@ -10,7 +10,7 @@ from scripts.lib.kinds.accuracy.data import read_samples
 from scripts.lib.kinds.accuracy.evaluation import generate, turned_knobs
 from scripts.lib.kinds.accuracy.knobs.pixels import collate
 from scripts.lib.kinds.accuracy.loading import load
-from scripts.lib.kinds.accuracy.probing import LOOKED_AT
+from scripts.lib.kinds.accuracy.measurement import LOOKED_AT
 
 
 def answer(
