@@ -19,6 +19,8 @@ from scripts.lib.kinds.accuracy.measurement import EMBEDDED
 from scripts.lib.runtime.memory import is_out_of_memory
 from scripts.lib.schema.errors import InputError
 
+# More threads of a rank are slower for small models.
+NUM_THREADS = 1
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -63,7 +65,7 @@ def load(run: AccuracyRun, checkpoint: str | Path | None, device: torch.device) 
 
     transformers.utils.logging.disable_progress_bar()
     if device.type == "cpu":
-        torch.set_num_threads(run.num_threads)
+        torch.set_num_threads(NUM_THREADS)
     source, config = source_of(run, checkpoint)
     own_code = {"trust_remote_code": run.trust_remote_code}
     try:

@@ -15,7 +15,7 @@ from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.accuracy.data import Samples, read_samples
 from scripts.lib.kinds.accuracy.evaluation import Evaluator, example_images, turned_knobs
 from scripts.lib.kinds.accuracy.flops import Work, flops_per_sample, work_of
-from scripts.lib.kinds.accuracy.loading import load
+from scripts.lib.kinds.accuracy.loading import NUM_THREADS, load
 from scripts.lib.kinds.accuracy.result import AccuracyMetrics, ImportanceResult, Latency
 from scripts.lib.kinds.accuracy.shards import append_line, read_lines, union
 from scripts.lib.results.files import write_text
@@ -25,8 +25,6 @@ from scripts.lib.runtime.torch_device import limit_memory
 from scripts.lib.runtime.units import MIB
 from scripts.lib.schema.errors import InputError
 
-# More threads are slower for small models.
-NUM_THREADS = 1
 TODO = "todo.json"
 REPORT = "report-rank{}.json"
 STAGES = ("vision", "prefill", "decode")
