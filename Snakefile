@@ -14,6 +14,7 @@ from scripts.lib.config import InputError, load_config
 from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
 from scripts.lib.config.loading import with_places
 from scripts.lib.workflow.inputs import check_inputs
+from scripts.lib.workflow.takeover import take_over
 from scripts.lib.workflow.slurm_guard import guard_executor
 from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock
 from scripts.lib.workflow.progress import start_progress
@@ -32,7 +33,14 @@ try:
     if workflow.is_main_process:
         check_inputs(SWEEPS)
         settle_future_files("results")
-        print(*SWEEPS.notes, sep="\n", end="\n" * bool(SWEEPS.notes), file=sys.stderr)
+        taken_over = [line for line in [take_over("results")] if line]
+        print(
+            *SWEEPS.notes,
+            *taken_over,
+            sep="\n",
+            end="\n" * bool(SWEEPS.notes or taken_over),
+            file=sys.stderr,
+        )
 except InputError as error:
     sys.exit(str(with_places(error, workflow.config_settings.configfiles)))
 

@@ -45,6 +45,7 @@ from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.runtime.ranks import Ranks, joined_ranks
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import identity_of
 
 log = logging.getLogger(__name__)
 FAILURE = "failure-rank{}.json"
@@ -214,7 +215,10 @@ def _fingerprint(point: Any, samples: Any, identity: str) -> str:
     """Text that changes with all that decides answers and scores: then old ones are dropped."""
     from scripts.lib.kinds.accuracy.files import digests_of
 
-    settings = point.run.model_dump(exclude={"ranks", "batch_size", "batch_size_search", "device"})
+    settings = point.run.model_dump(
+        mode="json", exclude={"ranks", "batch_size", "batch_size_search", "device"}
+    )
+    settings = identity_of(AccuracyRun, settings)
     files = point.run.dataset.data_files
     data = digests_of(files) if files else samples.fingerprint
     told = [MEASUREMENT_VERSION, settings, identity, data, point.ranking]

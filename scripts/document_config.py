@@ -1,6 +1,6 @@
-"""Generate config/schema.json and config/README.md from the configuration models.
+"""Generate config/schema.json, config/README.md and config/identity.json from the models.
 
-python -m scripts.document_config            writes both
+python -m scripts.document_config            writes them
 python -m scripts.document_config --check    fails if one is not up to date
 """
 
@@ -14,9 +14,11 @@ from pydantic import BaseModel
 
 from scripts.lib.config.loading import CONFIG_DIR
 from scripts.lib.config.workflow import WorkflowConfig
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.results.files import write_text
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import BASE_FILE, load_bases, new_defaults
 
 HEAD = """\
 # Settings
@@ -41,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    files = {CONFIG_DIR / "schema.json": schema(), CONFIG_DIR / "README.md": readme()}
+    files = {
+        CONFIG_DIR / "schema.json": schema(),
+        CONFIG_DIR / "README.md": readme(),
+        BASE_FILE: bases(),
+    }
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if arguments.check and stale:
         raise InputError(
@@ -55,6 +61,16 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
 def schema() -> str:
     """JSON schema of a configuration file."""
     return json.dumps(WorkflowConfig.model_json_schema(), indent=1) + "\n"
+
+
+def bases() -> str:
+    """Return the bases of run ids with the defaults of new settings added and none changed."""
+    known = load_bases() if BASE_FILE.exists() else {}
+    stated = {}
+    for name, kind in KINDS.items():
+        base = known.get(name, {})
+        stated[name] = base | new_defaults(kind.run, base)
+    return json.dumps(stated, indent=1) + "\n"
 
 
 def readme() -> str:

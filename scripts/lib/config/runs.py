@@ -1,6 +1,5 @@
 """Runs: what a configuration expands to, each with an identity of its own settings only."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from scripts.lib.kinds.registry import KINDS
 from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 from scripts.lib.sweeps.batches import batch_slices
+from scripts.lib.sweeps.identity import digest_of, identity_of
 from scripts.lib.sweeps.names import file_name
 
 # What Snakemake matches run ids with; a list of all ids would be slow.
@@ -26,19 +26,21 @@ _MAX_SLUG = 120
 class Run:
     """One configuration to measure.
 
-    `id` is a readable name and 8 hex digits of the SHA-256 of the canonical settings; it depends
-    on nothing else, neither the sweep that names the run nor its place there. `settings` is the
-    JSON text of the resolved settings.
+    `id` is a readable name and 8 hex digits of the SHA-256 of `identity`, the canonical JSON text
+    of the settings that differ from the kind's base (see `sweeps.identity`). It depends on nothing
+    else, neither the sweep that names the run nor its place there. `settings` is the JSON text of
+    all resolved settings.
     """
 
     id: str
     kind: str
     settings: str
+    identity: str
 
     @property
     def json(self) -> str:
         """Content of `run.json`, the only thing that programs read of the configuration."""
-        return f'{{"run": "{self.id}", "settings": {self.settings}}}'
+        return f'{{"run": "{self.id}", "settings": {self.identity}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +109,31 @@ def expand(config: WorkflowConfig) -> Expansion:
 
 
 def run_id(settings: Mapping[str, Any]) -> str:
-    """Readable name and hash of resolved settings; any order of keys gives the same id."""
-    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    return f"{_slug(settings)}-{digest}"
+    """Return the readable name and the hash of a run's settings, of which defaults are no part.
+
+    Any order of keys gives the same id.
+    """
+    return f"{_slug(settings)}-{digest_of(_identity(settings))}"
 
 
 def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
-    run = Run(run_id(settings), settings["kind"], json.dumps(settings))
+    identity = _identity(settings)
+    run = Run(
+        f"{_slug(settings)}-{digest_of(identity)}",
+        settings["kind"],
+        json.dumps(settings),
+        json.dumps(identity, sort_keys=True),
+    )
     known = runs.setdefault(run.id, run)
-    if known.settings != run.settings:
+    if known.identity != run.identity:
         raise InputError(
             f"two different runs have the id {run.id}; change a setting that its name shows"
         )
     return run.id
+
+
+def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return identity_of(KINDS[settings["kind"]].run, settings)
 
 
 def _selected(batches: str | int | None) -> tuple[range, ...] | None:

@@ -41,6 +41,8 @@ class Kind(ABC, Generic[R, T]):
     result: type[T]
     presentation: ClassVar[Presentation]
     probing: Probing | None = None
+    # Name of the result file in the first layout of results, where it was another.
+    former_result_file: ClassVar[str | None] = None
 
     def problems(self, runs: Sequence[Settings]) -> Iterator[str]:
         """Yield a line, `key: what is wrong`, for each file that cannot feed the runs of a sweep.
@@ -64,6 +66,17 @@ class Kind(ABC, Generic[R, T]):
     def searches(self, settings: Settings) -> bool:
         """Whether a run asks for its largest batch."""
         return settings.get("batch_size") == "auto"
+
+    def settings_of_today(self, settings: Settings) -> dict[str, Any]:
+        """Return settings that version 0.1.0 wrote with the names and values of today."""
+        return dict(settings)
+
+    def former_data(self, former: Settings, settings: Settings) -> Iterator[tuple[str, str]]:
+        """Yield the path in version 0.1.0, and today's, of each thing that runs share.
+
+        Paths are relative to the folder of results; `former` are the settings as they were.
+        """
+        yield from ()
 
     @abstractmethod
     def seed(self, run: R) -> int | None:

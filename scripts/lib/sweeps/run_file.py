@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from scripts.lib.schema.errors import InputError
 from scripts.lib.schema.problems import describe
+from scripts.lib.sweeps.identity import completed
 from scripts.lib.sweeps.run import RunSettings
 
 R = TypeVar("R", bound=RunSettings)
@@ -16,6 +17,8 @@ R = TypeVar("R", bound=RunSettings)
 
 def read_run_of(path: str | PurePath, models: Mapping[str, type[R]]) -> tuple[str, R]:
     """Read a run file: the run's id and its settings as the model of its kind in `models`.
+
+    Settings that the file leaves out have the defaults of the kind's base.
 
     Raises InputError when the file cannot be read, is not such JSON, is of a kind that is not in
     `models`, or the settings do not fit.
@@ -44,7 +47,7 @@ def parse_run(text: str, path: str | PurePath, models: Mapping[str, type[R]]) ->
         raise InputError(f"{path}: is of kind {kind}, not {', '.join(models)}")
     model = models[kind]
     try:
-        return run, model.model_validate(settings)
+        return run, model.model_validate(completed(model, settings))
     except ValidationError as error:
         problems = describe(error, model, settings)
         raise InputError(

@@ -4,6 +4,7 @@ import base64
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -60,16 +61,23 @@ def holder_of_lock(path: str | Path) -> str | None:
 def marked_as_running(folder: Path) -> set[str]:
     """Runs of the workflow in `folder` with a job that has begun, or is queued, and not ended.
 
-    Snakemake marks such a job's files below `.snakemake/incomplete`, by the base64 of their paths
-    in parts of a file name's length. Marks outlive a killed workflow: they tell nothing without
-    one that lives.
+    Snakemake marks such a job's files below `.snakemake/incomplete`. Marks outlive a killed
+    workflow, so they mean nothing unless one is alive.
     """
-    marks = folder / ".snakemake" / "incomplete"
     runs = set()
-    for mark in marks.rglob("*"):
-        if mark.is_file():
-            encoded = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
-            parts = Path(base64.b64decode(encoded, altchars=b"-_").decode()).parts
-            if parts[:2] == ("results", "runs"):
-                runs.add(parts[2])
+    for _, path in paths_of_records(folder / ".snakemake" / "incomplete"):
+        parts = Path(path).parts
+        if parts[:2] == ("results", "runs"):
+            runs.add(parts[2])
     return runs
+
+
+def paths_of_records(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each of Snakemake's records in a folder, and the path of the output it is about.
+
+    A record is named by the base64 of that path, in parts of a file name's length.
+    """
+    for record in folder.rglob("*"):
+        if record.is_file():
+            encoded = "".join(part.removeprefix("@") for part in record.relative_to(folder).parts)
+            yield record, base64.b64decode(encoded, altchars=b"-_").decode()

@@ -6,7 +6,12 @@ from scripts.lib.kinds.accuracy.config import AccuracyRun, AccuracySweep
 from scripts.lib.kinds.accuracy.measurement import EMBEDDED, AccuracyData
 from scripts.lib.kinds.accuracy.probing import AccuracyProbing
 from scripts.lib.kinds.accuracy.result import MEASUREMENT_VERSION, AccuracyResult
-from scripts.lib.kinds.accuracy.shared import vlm_digest
+from scripts.lib.kinds.accuracy.shared import (
+    former_importance_digest,
+    former_vlm_digest,
+    importance_digest,
+    vlm_digest,
+)
 from scripts.lib.kinds.base import Kind, Settings
 from scripts.lib.presentation.shown import Presentation, Shown
 from scripts.lib.sweeps.checkpoints import files_in
@@ -73,6 +78,14 @@ class Accuracy(Kind[AccuracyRun, AccuracyResult]):
     def user_files(self, settings: Settings) -> list[str]:
         """Return the files of a model that is a folder, and those of the questions."""
         return [*files_in(settings["model"]), *(settings["dataset"]["data_files"] or [])]
+
+    def former_data(self, former: Settings, settings: Settings) -> Iterator[tuple[str, str]]:
+        """Yield the folders of the embedded model and of the importance of blocks."""
+        if former["embedded"]:
+            yield f"data/vlm-{former_vlm_digest(former)}", f"data/vlm-{vlm_digest(settings)}"
+        if former["importance"]:
+            old, new = former_importance_digest(former), importance_digest(settings)
+            yield f"data/importance-{old}", f"data/importance-{new}"
 
     def seed(self, run: AccuracyRun) -> int:
         """Return the seed that draws the samples."""

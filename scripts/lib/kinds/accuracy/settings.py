@@ -1,10 +1,13 @@
 """Settings for programs that make what several accuracy runs share."""
 
+import json
+
 from pydantic import ValidationError
 
 from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.accuracy.kind import Accuracy
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import completed
 
 
 def read_settings(run: str | None, text: str | None) -> AccuracyRun:
@@ -17,7 +20,7 @@ def read_settings(run: str | None, text: str | None) -> AccuracyRun:
     if run is not None:
         return Accuracy().load_run(run)[1]
     try:
-        return AccuracyRun.model_validate_json(text)
+        return AccuracyRun.model_validate(completed(AccuracyRun, json.loads(text)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole text"

@@ -1,14 +1,13 @@
 """Sweeps of kind `ddp`: data-parallel training steps on text of varying length."""
 
-import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scripts.lib.schema.base import Axis, StrictModel, Text, no_repeats, problem_at, refuse_given
 from scripts.lib.sweeps.checkpoints import WEIGHTS, files_in
+from scripts.lib.sweeps.identity import digest_of, identity_of
 from scripts.lib.sweeps.run import ProbedRun
 from scripts.lib.sweeps.sizes import Size
 from scripts.lib.sweeps.sweep import GridSweep, entry_of
@@ -302,25 +301,33 @@ def text_inputs(settings: dict[str, Any]) -> list[str]:
     return files + [file for file in files_in(tokenizer) if not file.endswith(WEIGHTS)]
 
 
-def text_digest(settings: dict[str, Any]) -> str:
+def text_digest(settings: Mapping[str, Any]) -> str:
     """8 hex digits of what decides the tokens of a run's text; runs that share it share the file.
 
     `settings` are the resolved settings of a run of kind `ddp`. Texts are not cut off in the file,
     so `max_length` is no part of it.
     """
+    dataset = identity_of(DdpRun, {"dataset": settings["dataset"]})
+    return digest_of(_text_settings(settings) | {"dataset": dataset})
+
+
+def former_text_digest(settings: Mapping[str, Any]) -> str:
+    """Return the digest that version 0.1.0 gave to a text, defaults included."""
+    return digest_of(_text_settings(settings))
+
+
+def _text_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer = _tokenizer_of(settings)
-    told = {
+    return {
         "dataset": settings["dataset"],
         "tokenizer": tokenizer,
         "vocab": settings["vocab"] if tokenizer is None else None,
         "labels": settings["task"] == "sequence_classification",
         "trust_remote_code": settings["trust_remote_code"],
     }
-    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-def _tokenizer_of(settings: dict[str, Any]) -> str | None:
+def _tokenizer_of(settings: Mapping[str, Any]) -> str | None:
     """Name of a run's tokenizer: its own, or that of a model with weights; None is trained."""
     tokenizer = settings["tokenizer"]
     return settings["model"] if tokenizer is None and settings["size"] is None else tokenizer

@@ -48,6 +48,7 @@ from scripts.lib.kinds.ddp.streams import Stream
 from scripts.lib.results.files import write_text
 from scripts.lib.runtime.progress import progress
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import identity_of
 
 log = logging.getLogger(__name__)
 # Groups that `fitted` is measured on: shares of the rank's samples, and quantiles of the lengths.
@@ -86,7 +87,8 @@ class Job:
     @cached_property
     def identity(self) -> str:
         """What the steps rest on: settings, text, room, and what a measurement means."""
-        told = (self.run.model_dump_json(), self.text.digest, self.max_tokens, MEASUREMENT_VERSION)
+        settings = identity_of(DdpRun, self.run.model_dump(mode="json"))
+        told = (settings, self.text.digest, self.max_tokens, MEASUREMENT_VERSION)
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from scripts.lib.kinds.base import Kind, Settings
-from scripts.lib.kinds.ddp.config import DdpRun, DdpSweep, TextData, text_digest
+from scripts.lib.kinds.ddp.config import DdpRun, DdpSweep, TextData, former_text_digest, text_digest
 from scripts.lib.kinds.ddp.probing import DdpProbing
 from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION, DdpResult
 from scripts.lib.presentation.shown import Presentation, Shown
@@ -54,6 +54,10 @@ class Ddp(Kind[DdpRun, DdpResult]):
     def user_files(self, settings: Settings) -> list[str]:
         """Return the files of a model that is a folder of the user's."""
         return [] if settings["size"] else files_in(settings["model"])
+
+    def former_data(self, former: Settings, settings: Settings) -> Iterator[tuple[str, str]]:
+        """Yield the folders of the tokenised text."""
+        yield f"data/text-{former_text_digest(former)}", f"data/text-{text_digest(settings)}"
 
     def searches(self, settings: Settings) -> bool:
         """Whether the largest batch of a rank is asked for."""

@@ -13,6 +13,7 @@ class Inference(Kind[InferenceRun, InferenceResult]):
     name = "inference"
     rule = "serve_benchmark"
     result_file = "inference.json"
+    former_result_file = "benchmark.json"
     measurement_version = MEASUREMENT_VERSION
     sweep = InferenceSweep
     run = InferenceRun
