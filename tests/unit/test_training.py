@@ -15,8 +15,9 @@ from scripts.lib.kinds.training import timing
 from scripts.lib.kinds.training.flops import flops_per_step
 from scripts.lib.kinds.training.result import TrainingResult
 from scripts.lib.kinds.training.step import Step, build_model
-from scripts.lib.kinds.training.timing import CpuClock, time_parts, time_trials, time_whole
+from scripts.lib.kinds.training.timing import time_parts, time_trials, time_whole
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.clocks import CpuClock
 from scripts.lib.runtime.memory import LiveStorage, is_out_of_memory
 from scripts.lib.runtime.outcomes import classify
 from scripts.lib.schema.yaml_file import load_yaml

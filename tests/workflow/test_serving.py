@@ -63,7 +63,7 @@ def served(_served, tmp_path) -> Workflow:
 
 
 def results(workflow, pattern="*"):
-    paths = workflow.folder.glob(f"results/runs/{pattern}/benchmark.json")
+    paths = workflow.folder.glob(f"results/runs/{pattern}/inference.json")
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
 
 
@@ -158,7 +158,7 @@ def wait_until(condition, seconds=120):
 
 
 def test_a_deleted_point_is_measured_alone(served):
-    next(served.folder.glob("results/runs/embedded*transformers*conc2*/benchmark.json")).unlink()
+    next(served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")).unlink()
     assert served.planned()["benchmark"] == 1
 
 
@@ -169,7 +169,7 @@ def test_failed_points_are_retried_alone(served):
 
 def test_what_a_killed_call_measured_is_kept(served):
     # As a job leaves it that was killed before its peers fetched their points.
-    (path,) = served.folder.glob("results/runs/embedded*transformers*conc2*/benchmark.json")
+    (path,) = served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")
     before = path.read_text()
     run = path.parent.name
     (folder,) = (
