@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scripts import aggregate_results, find_batch_size, plot_results, tabulate_results
+from scripts import find_batch_size, plot_results, tabulate_results
 from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
 from scripts.lib.report.searches.figures import probed_memory
@@ -79,8 +79,6 @@ def test_a_figure_of_nothing_says_so():
 
 def test_the_programs_write_both_and_passes_over_fixed_sizes(results_dir, tmp_path):
     folder = ["--results-dir", str(results_dir)]
-    summary = ["--parquet", str(results_dir / "summary.parquet")]
-    assert aggregate_results.main([*folder, *summary]) == 0
     for program, name, names in (
         (tabulate_results, "tables", ["batch_size"]),
         (plot_results, "figures", ["batch_size_memory"]),
