@@ -88,7 +88,7 @@ def test_the_programs_write_both_and_passes_over_fixed_sizes(results_dir, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {
         "batch_size.md", "batch_size.html", "batch_size_memory.svg", "batch_size_memory.png",
     }  # fmt: skip
-    assert sum(line.startswith("| ") for line in _lines(tmp_path / "batch_size.md")) == 1 + 3
+    assert sum(line.startswith("| ") for line in _lines(tmp_path / "batch_size.md")) == 2 + 3
 
 
 def _lines(path):

@@ -146,7 +146,10 @@ def test_a_server_depends_on_all_settings_but_the_load(config, tmp_path):
             a=one, b=one | {"load": {"request_rate": 2.0}}, c=one | {"server": {"device": "cuda"}}
         )
     )
-    servers = [{run_id(server_settings(settings)) for settings in settings_of(expansion, name)} for name in "abc"]
+    servers = [
+        {run_id(server_settings(settings)) for settings in settings_of(expansion, name)}
+        for name in "abc"
+    ]
     assert [len(found) for found in servers] == [2, 2, 2]
     assert servers[0] == servers[1]
     assert not servers[0] & servers[2]

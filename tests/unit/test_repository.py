@@ -101,7 +101,9 @@ def test_only_a_kind_knows_its_name():
 
 
 def test_only_a_kind_knows_its_modules():
-    allowed = {"scripts.lib.kinds.registry", "scripts.lib.kinds.base"}
+    # The flat files of the benchmarking guide, of which only training runs ever had any.
+    guide = "scripts.lib.kinds.training.document"
+    allowed = {"scripts.lib.kinds.registry", "scripts.lib.kinds.base", guide}
     told = [
         f"{path}: {module}"
         for path, text in code_without_kinds()
@@ -119,7 +121,7 @@ def test_what_the_workflow_knows_of_a_kind_is_light(kind):
     module = type(KINDS[kind]).__module__
     code = (
         f"import sys, {module}; heavy = {{'torch', 'transformers', 'pandas'}} & set(sys.modules); "
-        "sys.exit(', '.join(sorted(heavy)))"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr.strip()) == (0, "")

@@ -59,8 +59,8 @@ def test_unchanged_nothing_runs(finished):
 def test_a_changed_size_runs_its_chain_and_the_aggregation(finished):
     finished.config["sizes"]["femto"]["d_ff"] = 24
     presentation = {
-        "aggregate": 1, "overview_table": 1, "training_tables": 1, "training_modes_table": 1,
-        "training_figures": 1,
+        "aggregate_results": 1, "tabulate_results_overview": 1, "tabulate_results_batch_size": 1,
+        "plot_results_batch_size": 1, "tabulate_results_training": 1, "plot_results_training": 1,
     }  # fmt: skip
     measured = {"write_run": 2, "benchmark": 2, "write_batch": 1, "collect_batch": 1}
     assert finished.planned() == measured | presentation
