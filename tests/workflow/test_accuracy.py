@@ -125,7 +125,7 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     workflow.config = copy.deepcopy(config)
     workflow.run("--report", "report.html")
     report = (tmp_path / "report.html").read_text()
-    assert "Figure: accuracy against each knob" in report
+    assert "Figure: Accuracy against each knob" in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
 

@@ -110,7 +110,7 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     workflow.config = copy.deepcopy(CONFIG)
     workflow.run("--report", "report.html")
     report = (tmp_path / "report.html").read_text()
-    assert "Table: modes compared" in report
+    assert "Table: Data-Parallel Modes" in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
 

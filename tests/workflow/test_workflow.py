@@ -115,7 +115,7 @@ def test_the_report_is_built_and_whole(finished):
     assert "4 finished" in report
     assert "1 out of memory" in report
     assert "Sizes * `small` |and| tiny_" in report
-    for label in ("Figure: tokens per second", "Table: complete results", "Figure: peak memory"):
+    for label in ("Figure: Tokens per second", "Table: Complete Results", "Figure: Peak memory"):
         assert label in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
