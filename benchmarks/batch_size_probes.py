@@ -24,6 +24,7 @@ from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.search import Outcome, Search, find_largest
 from scripts.lib.batch_size.task import Task
 from scripts.lib.kinds.inference.matrix.formats import aligned
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.tokens import write_embedded_tokens
 
@@ -68,7 +69,8 @@ def _task(context: int, budget_mib: float, budget_method: str, tokens: Path) -> 
         "memory_budget_mib": float(budget_mib),
         "batch_size_search": search,
     }
-    return Task(TrainingRun.model_validate(settings), str(tokens), "cpu")
+    run = TrainingRun.model_validate(settings)
+    return Task(run, str(tokens), "cpu", KINDS[run.kind].probing)
 
 
 def _find(task: Task) -> dict[str, Any]:

@@ -7,7 +7,7 @@ same machine. The client is one thread, so its ceiling is what one core can do: 
 (long answers) and requests per second (answers of one token), divided by the share of a core that
 it used. As fast as it can, a server's chunks come many to a read, which costs less than what real
 servers do; paced, each chunk leaves a while after the one before and is a read of its own. That
-ceiling is the one that counts. With `--result benchmark.json` it says how much of it a measured
+ceiling is the one that counts. With `--result inference.json` it says how much of it a measured
 point used.
 """
 

@@ -35,7 +35,7 @@ rule collect_batch:
         " --output {output:q} &> {log:q}"
 
 
-rule aggregate:
+rule aggregate_results:
     """One row a run over all sweeps, and what was measured on what."""
     input:
         tables_of_batches,
@@ -50,7 +50,7 @@ rule aggregate:
         overview="results/overview.json",
         kinds=expand("results/summary/{kind}.{suffix}", kind=kinds(), suffix=["csv", "parquet"]),
     log:
-        "logs/aggregate.log",
+        "logs/aggregate_results.log",
     localrule: True
     conda:
         "../envs/sweepmake.yaml"

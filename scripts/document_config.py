@@ -23,7 +23,7 @@ from scripts.lib.sweeps.identity import BASE_FILE, load_bases, new_defaults
 HEAD = """\
 # Settings
 
-Generated from the models in `scripts/lib/config` by `python -m scripts.document_config`; edit the
+Generated from the models in `scripts/lib` by `python -m scripts.document_config`; edit the
 descriptions there. `schema.json` beside this file lets an editor complete and check a configuration
 that begins with `# yaml-language-server: $schema=schema.json`.
 

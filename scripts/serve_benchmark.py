@@ -1,6 +1,6 @@
 """Measure a served model under load: start its server, send requests, write one result a point.
 
-    python -m scripts.serve_benchmark --run run.json --output benchmark.json
+    python -m scripts.serve_benchmark --run run.json --output inference.json
 
 `--embedded-model FOLDER` is needed where the run says `model: embedded`; `scripts.prepare_model`
 writes it. A server that does not start, requests that fail, a framework that is not there: each is

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 # Options that leave out tables and figures, which take as long as small measurements.
-TO_SUMMARY = ("--until", "aggregate")
+TO_SUMMARY = ("--until", "aggregate_results")
 
 # Columns that no two measurements share.
 MEASURED = re.compile(

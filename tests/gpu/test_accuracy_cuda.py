@@ -33,7 +33,7 @@ def test_a_point_on_cuda(precision, tmp_path):
     run, found = tmp_path / "run.json", tmp_path / "batch_size.json"
     run.write_text(json.dumps({"run": run_id(settings), "settings": settings}))
     checkpoint = tmp_path / "vlm/training.json"
-    searched = ["--run", run, "--tokens", checkpoint, "--output", found]
+    searched = ["--run", run, "--data", checkpoint, "--output", found]
     assert find_batch_size.main(list(map(str, searched))) == 0
     output = tmp_path / "accuracy.json"
     arguments = [

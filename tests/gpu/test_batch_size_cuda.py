@@ -45,7 +45,7 @@ def test_maxima_are_certified(tmp_path, tokens_10k, context_length, share):
     ).model_dump()
     run, output = tmp_path / "run.json", tmp_path / "batch_size.json"
     run.write_text(json.dumps({"run": "llama_1b-00000000", "settings": settings}))
-    arguments = ["--run", str(run), "--tokens", str(tokens_10k), "--output", str(output)]
+    arguments = ["--run", str(run), "--data", str(tokens_10k), "--output", str(output)]
     assert find_batch_size.main(arguments) == 0
     found = read_result(output, BatchSizeResult)
     assert (found.status, found.certified) == ("ok", True)

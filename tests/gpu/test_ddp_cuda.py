@@ -31,7 +31,7 @@ def test_modes_train_over_nccl(precision, tmp_path):
     found, output = tmp_path / "batch_size.json", tmp_path / "ddp.json"
     run.write_text(json.dumps({"run": run_id(settings), "settings": settings}))
     assert prepare_text.main(["--run", str(run), "--output", str(text)]) == 0
-    searched = ["--run", str(run), "--tokens", str(text), "--output", str(found)]
+    searched = ["--run", str(run), "--data", str(text), "--output", str(found)]
     assert find_batch_size.main(searched) == 0
     arguments = ["--run", run, "--text", text, "--batch-size", found, "--output", output]
     assert benchmark_ddp.main(list(map(str, arguments))) == 0

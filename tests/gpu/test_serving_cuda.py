@@ -24,7 +24,7 @@ def test_vllm_serves_the_length_that_was_asked_for(tmp_path):
              "dp_attn": False, "max_model_len": 512, "image": "none"}  # fmt: skip
     launch = compose(point).model_dump(exclude_none=True)
     run = served_run(conc=4, server={"device": "cuda", "launch": launch, "start_timeout_s": 600})
-    output = tmp_path / "benchmark.json"
+    output = tmp_path / "inference.json"
     arguments = ["--run", write_run(tmp_path, run), "--embedded-model", model, "--output", output]
     assert serve_benchmark.main([str(argument) for argument in arguments]) == 0
     result = json.loads(output.read_text())

@@ -12,8 +12,9 @@ from scripts.lib.devices.peaks import peak_tflops  # noqa: E402
 from scripts.lib.devices.record import device_record, device_state  # noqa: E402
 from scripts.lib.kinds.training.result import TrainingResult  # noqa: E402
 from scripts.lib.kinds.training.step import Step  # noqa: E402
-from scripts.lib.kinds.training.timing import CpuClock, CudaClock, time_parts, time_whole  # noqa: E402
+from scripts.lib.kinds.training.timing import time_parts, time_whole  # noqa: E402
 from scripts.lib.results.reading import read_result  # noqa: E402
+from scripts.lib.runtime.clocks import CpuClock, CudaClock  # noqa: E402
 from tests.conftest import training_run  # noqa: E402
 
 pytestmark = [

@@ -12,9 +12,10 @@ from PIL import Image
 
 from scripts.lib.kinds.accuracy.evaluation import generate, logits_of
 from scripts.lib.kinds.accuracy.flops import flops_per_sample, work_of
+from scripts.lib.kinds.accuracy.knobs.base import turned
 from scripts.lib.kinds.accuracy.knobs.blocks import chosen_blocks
 from scripts.lib.kinds.accuracy.knobs.pixels import collate
-from scripts.lib.runtime.outcomes import Unsupported, turned
+from scripts.lib.runtime.outcomes import Unsupported
 from tests.unit.accuracy_models import BLOCKS, text_model, vision_model
 
 CPU = torch.device("cpu")

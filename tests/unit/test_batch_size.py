@@ -3,13 +3,14 @@
 import json
 
 from scripts import find_batch_size
+from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.results.reading import read_result
 
 
 def find(run, tokens, tmp_path, *options):
     output = tmp_path / "batch_size.json"
-    arguments = ["--run", str(run), "--tokens", str(tokens), "--output", str(output), *options]
+    arguments = ["--run", str(run), "--data", str(tokens), "--output", str(output), *options]
     assert find_batch_size.main(arguments) == 0
     return read_result(output, BatchSizeResult)
 
@@ -100,7 +101,7 @@ def test_a_knee_that_cannot_be_timed_leaves_what_was_found(
     def fail(server, batch_size):
         raise RuntimeError("throughput failed: no result within 600 s")
 
-    monkeypatch.setattr(find_batch_size.ProbeServer, "throughput", fail)
+    monkeypatch.setattr(ProbeServer, "throughput", fail)
     found = find(
         write_run(**auto(batch_size_search={"upper_limit": 2, "knee": True})), tokens, tmp_path
     )
@@ -131,9 +132,6 @@ def test_a_budget_method_of_another_device_is_unsupported(write_run, tokens, tmp
 def test_the_command_line_comes_before_the_run(write_run, tokens, tmp_path):
     options = ("--strategy", "gallop", "--memory-budget-mib", "1.5")
     found = find(write_run(**auto()), tokens, tmp_path, *options)
-    assert (found.strategy, found.budget_mib, found.settings.memory_budget_mib) == (
-        "gallop",
-        1.5,
-        1.5,
-    )
+    assert (found.strategy, found.budget_mib) == ("gallop", 1.5)
+    assert found.settings["memory_budget_mib"] == 1.5
     assert [probe.batch_size for probe in found.probes][:3] == [1, 2, 4]

@@ -10,11 +10,13 @@ from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
 from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.ddp.config import DdpRun
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.results.reading import read_result
 from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
 from tests.conftest import training_run
 
+PROBING = KINDS["training"].probing
 SEARCH = {"upper_limit": 64}
 AUTO = {"batch_size": "auto", "device": "cpu", "num_threads": 1, "memory_budget_mib": 3.0}
 
@@ -29,7 +31,7 @@ def find(tmp_path, tokens):
         folder.mkdir(parents=True)
         run, output = folder / "run.json", folder / "batch_size.json"
         run.write_text(json.dumps({"run": folder.name, "settings": settings}))
-        arguments = ["--run", run, "--tokens", tokens, "--output", output, *options]
+        arguments = ["--run", run, "--data", tokens, "--output", output, *options]
         assert find_batch_size.main([str(argument) for argument in arguments]) == 0
         return read_result(output, BatchSizeResult)
 
@@ -61,14 +63,14 @@ def test_only_the_family_counts_and_the_nearest_of_it(find, tmp_path):
     (folder / "pico-broken").mkdir()
     (folder / "pico-broken/batch_size.json").write_text("{")
     run = training_run(**AUTO, context_length=18)
-    found = nearest_neighbour(folder, run, "budget")
+    found = nearest(folder, run)
     assert found.run == near.run
     line = line_of(found)
     assert line.intercept == pytest.approx(near.memory_model.intercept_mib * 2**20)
     assert line.slope == pytest.approx(near.memory_model.slope_mib * 2**20 * 18 / 12)
-    assert nearest_neighbour(folder, run, "rlimit") is None
+    assert nearest(folder, run, "rlimit") is None
     wider = training_run(**AUTO, context_length=60)
-    assert nearest_neighbour(folder, wider, "budget").run == far.run
+    assert nearest(folder, wider).run == far.run
 
 
 def test_a_wrong_neighbour_by_hand_costs_probes_and_nothing_else(find, tmp_path):
@@ -90,7 +92,7 @@ def put(folder, run, slope_mib):
     """The finished search of a run, with a line of memory."""
     settings = run.model_dump()
     result = BatchSizeResult(
-        measurement_version=1, run=run_id(settings), kind=run.kind, status="ok", settings=run,
+        measurement_version=1, run=run_id(settings), kind=run.kind, status="ok", settings=settings,
         batch_size=4, upper_limit=8, strategy="guided", budget_method="budget",
         memory_model={"intercept_mib": 10, "slope_mib": slope_mib},
         provenance=collect_provenance(now(), None, 0),
@@ -101,14 +103,18 @@ def put(folder, run, slope_mib):
     return result.run
 
 
+def nearest(folder, run, budget_method="budget"):
+    return nearest_neighbour(folder, run, KINDS[run.kind].probing, budget_method)
+
+
 def test_data_parallel_runs_of_another_length_are_neighbours(tmp_path):
     run = lambda **changes: DdpRun.model_validate(DDP | changes)  # noqa: E731
     put(tmp_path, run(max_length=512), 8)
     near = put(tmp_path, run(max_length=64), 1)
     put(tmp_path, run(max_length=100, precision="bf16"), 3)
-    found = nearest_neighbour(tmp_path, run(max_length=96, seeds=[7]), "budget")
+    found = nearest(tmp_path, run(max_length=96, seeds=[7]))
     assert (found.run, found.line.slope_mib) == (near, pytest.approx(1.5))
-    assert nearest_neighbour(tmp_path, run(max_length=96, vocab=301), "budget") is None
+    assert nearest(tmp_path, run(max_length=96, vocab=301)) is None
 
 
 def test_accuracy_runs_with_another_knob_are_neighbours(tmp_path):
@@ -116,21 +122,21 @@ def test_accuracy_runs_with_another_knob_are_neighbours(tmp_path):
     reference = put(tmp_path, run(), 5)
     shallow = put(tmp_path, run(num_active_blocks=2), 3)
     put(tmp_path, run(precision="bf16"), 2)
-    found = nearest_neighbour(tmp_path, run(max_crops=4), "budget")
+    found = nearest(tmp_path, run(max_crops=4))
     assert (found.run, found.line.slope_mib) == (reference, pytest.approx(2.5))
-    found = nearest_neighbour(tmp_path, run(max_crops=4, num_active_blocks=2), "budget")
+    found = nearest(tmp_path, run(max_crops=4, num_active_blocks=2))
     assert found.run == shallow
     # How many crops an image has is not known here.
-    found = nearest_neighbour(tmp_path, run(max_crops=None), "budget")
+    found = nearest(tmp_path, run(max_crops=None))
     assert (found.run, found.line.slope_mib) == (reference, 5)
     told = run(model="lab/vlm")
-    assert nearest_neighbour(tmp_path, told, "budget") is None
+    assert nearest(tmp_path, told) is None
     with pytest.raises(InputError, match="is of a run of kind accuracy, not training"):
-        read_neighbour(tmp_path / reference / "batch_size.json", training_run(**AUTO))
+        read_neighbour(tmp_path / reference / "batch_size.json", training_run(**AUTO), PROBING)
 
 
 def test_a_neighbour_without_a_line_is_refused(find, tmp_path):
     without = find(search={"upper_limit": 1})
     path = tmp_path / "runs" / without.run / "batch_size.json"
     with pytest.raises(InputError, match="has no rising memory_model"):
-        read_neighbour(path, training_run(**AUTO))
+        read_neighbour(path, training_run(**AUTO), PROBING)

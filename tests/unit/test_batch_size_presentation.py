@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from scripts.lib.batch_size.figures import probed_memory
-from scripts.lib.batch_size.tables import batch_sizes
 
-from scripts import find_batch_size, present_batch_sizes
+from scripts import find_batch_size, plot_results, tabulate_results
 from scripts.lib.batch_size.result import BatchSizeResult
 from scripts.lib.config.runs import run_id
+from scripts.lib.report.searches.figures import probed_memory
+from scripts.lib.report.searches.tables import batch_sizes
 from scripts.lib.results.reading import read_result
 from tests.conftest import training_run
 
@@ -27,7 +27,7 @@ def results_dir(tmp_path_factory, tokens):
         runs.append(folder.name)
         (folder / "run.json").write_text(json.dumps({"run": folder.name, "settings": settings}))
         if settings["batch_size"] == "auto":
-            names = {"--run": folder / "run.json", "--tokens": tokens}
+            names = {"--run": folder / "run.json", "--data": tokens}
             names["--output"] = folder / "batch_size.json"
             arguments = [str(part) for pair in names.items() for part in pair]
             assert find_batch_size.main(arguments) == 0
@@ -77,13 +77,19 @@ def test_a_figure_of_nothing_says_so():
     assert "No search" in probed_memory([]).axes[0].texts[0].get_text()
 
 
-def test_the_program_writes_both_and_passes_over_fixed_sizes(results_dir, tmp_path, capsys):
-    arguments = ["--results-dir", str(results_dir), "--sweeps", "a:1"]
-    assert present_batch_sizes.main([*arguments, "--output-dir", str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"searches": 3}
-    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
-    assert written == {
-        f"{folder}/batch_size.{suffix}"
-        for folder, suffixes in {"tables": ("md", "html"), "figures": ("svg", "png")}.items()
-        for suffix in suffixes
-    }
+def test_the_programs_write_both_and_passes_over_fixed_sizes(results_dir, tmp_path):
+    folder = ["--results-dir", str(results_dir)]
+    for program, name, names in (
+        (tabulate_results, "tables", ["batch_size"]),
+        (plot_results, "figures", ["batch_size_memory"]),
+    ):
+        options = ["--sweeps", "a:1", "--output-dir", str(tmp_path), f"--{name}", *names]
+        assert program.main([*folder, *options]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "batch_size.md", "batch_size.html", "batch_size_memory.svg", "batch_size_memory.png",
+    }  # fmt: skip
+    assert sum(line.startswith("| ") for line in _lines(tmp_path / "batch_size.md")) == 2 + 3
+
+
+def _lines(path):
+    return path.read_text().splitlines()

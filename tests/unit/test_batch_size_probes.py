@@ -8,17 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from scripts.lib.batch_size.agreement import agree
 from scripts.lib.batch_size.probes import ProbeServer
 from scripts.lib.batch_size.search import Outcome
 from scripts.lib.batch_size.task import Task
-from scripts.lib.runtime.ranks import RankLost, Ranks, agree
+from scripts.lib.kinds.registry import KINDS
+from scripts.lib.runtime.ranks import RankLost, Ranks
 from tests.conftest import ROOT, training_run
 from tests.unit import batch_size_children as children
 
 
 def task(tokens, **search):
     run = training_run(batch_size="auto", device="cpu", num_threads=1, batch_size_search=search)
-    return Task(run, str(tokens), "cpu")
+    return Task(run, str(tokens), "cpu", KINDS["training"].probing)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,7 @@ def test_ranks_agree_on_the_worst_outcome():
 SCRIPT = """
 import os, signal, sys
 from scripts import find_batch_size
+from scripts.lib.batch_size.agreement import agree
 from scripts.lib.batch_size.probes import ProbeServer
 
 if __name__ == "__main__":
@@ -91,7 +94,7 @@ if __name__ == "__main__":
         ProbeServer.probe = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     budget = [2.0, 1.5][rank]
     sys.exit(find_batch_size.main([
-        "--run", {run!r}, "--tokens", {tokens!r}, "--output", {output!r},
+        "--run", {run!r}, "--data", {tokens!r}, "--output", {output!r},
         "--memory-budget-mib", str(budget)]))
 """
 

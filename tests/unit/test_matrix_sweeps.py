@@ -10,8 +10,9 @@ import pytest
 import yaml
 from matrix_cases import ROOT, Command, entry, item, lengths, multinode, topology, write
 
-from scripts.lib.config import RUN_PATTERN, InputError, expand, frameworks, load_config, load_run
-from scripts.lib.config.runs import server_id
+from scripts.lib.config import RUN_PATTERN, InputError, expand, load_config, load_run, run_id
+from scripts.lib.kinds.inference import frameworks
+from scripts.lib.kinds.inference.config import server_settings
 
 
 @pytest.fixture
@@ -145,7 +146,10 @@ def test_a_server_depends_on_all_settings_but_the_load(config, tmp_path):
             a=one, b=one | {"load": {"request_rate": 2.0}}, c=one | {"server": {"device": "cuda"}}
         )
     )
-    servers = [{server_id(settings) for settings in settings_of(expansion, name)} for name in "abc"]
+    servers = [
+        {run_id(server_settings(settings)) for settings in settings_of(expansion, name)}
+        for name in "abc"
+    ]
     assert [len(found) for found in servers] == [2, 2, 2]
     assert servers[0] == servers[1]
     assert not servers[0] & servers[2]
@@ -163,7 +167,7 @@ def test_a_launch_that_names_the_concurrency_is_a_server_for_each(config, tmp_pa
         monkeypatch.setattr(frameworks, "load_frameworks", partial(dict, known, vllm=changed))
         points = settings_of(expand(config(s=sweep)), "s")
         assert [point["conc"] for point in points] == [4, 8]
-        assert len({server_id(point) for point in points}) == servers
+        assert len({run_id(server_settings(point)) for point in points}) == servers
     assert [point["server"]["launch"]["command"][-1] for point in points] == ["4", "8"]
     frameworks.depends_on_concurrency.cache_clear()
 

@@ -5,13 +5,17 @@ import re
 
 import pandas as pd
 import pytest
-from scripts.lib.presentation.overview import overview
 
-from scripts.lib.kinds.training.figures import FIGURES
-from scripts.lib.kinds.training.tables import TABLES, modes, pivot
+from scripts.lib.kinds.registry import KINDS
+from scripts.lib.kinds.training.tables import modes, pivot
 from scripts.lib.presentation.render import html, markdown, text
 from scripts.lib.presentation.style import save, use_style
+from scripts.lib.report.overview.tables import overview
 from scripts.lib.summary.collecting import table
+
+TRAINING = KINDS["training"].presentation
+TABLES = {shown.name: TRAINING.table(shown) for shown in TRAINING.tables}
+FIGURES = {shown.name: TRAINING.figure(shown) for shown in TRAINING.figures}
 
 
 def row(size="nano", context=64, mode="forward", **changes):
@@ -64,7 +68,7 @@ def test_the_pivot_has_sizes_from_small_to_large(summary):
 
 
 def test_unfinished_runs_stand_in_the_complete_results_only(summary):
-    sizes = {name: len(function(summary)) for name, (_, function) in TABLES.items()}
+    sizes = {name: len(function(summary)) for name, function in TABLES.items()}
     assert sizes["training"] == 9
     assert sizes["training_by_size"] == sizes["training_by_context_length"] == 8
 
@@ -78,7 +82,7 @@ def test_the_overview_counts_a_shared_run_in_both_sweeps(summary):
 
 def test_tables_of_nothing_are_empty_not_an_error():
     nothing = table([row(status="failed", median_time_ms=None)])
-    for _, function in TABLES.values():
+    for function in TABLES.values():
         markdown(function(nothing))
 
 

@@ -163,12 +163,12 @@ def test_batch_files_that_are_none_are_told(results, text, capsys):
 def test_bad_arguments_are_told(results, capsys):
     assert aggregate(results, "--sweeps", "s", "--csv", results / "s.csv") == 2
     assert "--sweeps: must be NAME:BATCHES" in capsys.readouterr().err
-    (results / "s.csv").write_text("a,b")
-    options = ["--output-dir", str(results), "--summary", str(results / "s.csv")]
+    (results / "summary.parquet").write_text("a,b")
+    options = ["--output-dir", str(results), "--results-dir", str(results)]
     assert tabulate_results.main(options) == 2
     assert "is no Parquet file" in capsys.readouterr().err
-    assert aggregate(results, "--parquet", results / "s.parquet") == 0
-    assert tabulate_results.main([*options[:3], str(results / "s.parquet"), "--tables", "no"]) == 2
+    assert aggregate(results, "--parquet", results / "summary.parquet") == 0
+    assert tabulate_results.main([*options, "--tables", "no"]) == 2
     assert "--tables: unknown 'no'" in capsys.readouterr().err
 
 

@@ -2,11 +2,15 @@
 
 import pytest
 
-from scripts.lib.kinds.inference.figures import FIGURES, frontier
+from scripts.lib.kinds.inference.figures import frontier
 from scripts.lib.kinds.inference.tables import served
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.presentation.render import markdown
 from scripts.lib.presentation.style import save, use_style
 from scripts.lib.summary.collecting import table
+
+INFERENCE = KINDS["inference"].presentation
+FIGURES = {shown.name: INFERENCE.figure(shown) for shown in INFERENCE.figures}
 
 
 def row(conc=1, framework="vllm", runner="h200", tput=100.0, intvty=50.0, **changes):

@@ -53,7 +53,7 @@ def measure(tmp_path, embedded_model):
 
     def call(*options, **changes):
         path = write_run(tmp_path, served_run(*options, **changes))
-        output = tmp_path / "out" / "benchmark.json"
+        output = tmp_path / "out" / "inference.json"
         arguments = ["--run", path, "--embedded-model", embedded_model, "--output", output]
         assert serve_benchmark.main([str(argument) for argument in arguments]) == 0
         return json.loads(output.read_text())
@@ -200,7 +200,7 @@ def test_settings_of_one_address_are_measured_in_turn(tmp_path, embedded_model):
             folder = tmp_path / "results/runs" / str(osl)
             command = ["-m", "scripts.serve_benchmark", "--run", write_run(folder, run),
                        "--server-dir", tmp_path / f"results/servers/{osl}", "--embedded-model",
-                       embedded_model, "--output", folder / "benchmark.json"]  # fmt: skip
+                       embedded_model, "--output", folder / "inference.json"]  # fmt: skip
             processes.append(subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT))
         assert [process.wait(60) for process in processes] == [0, 0]
     results = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/b*.json")]

@@ -15,8 +15,9 @@ from scripts.lib.kinds.training import timing
 from scripts.lib.kinds.training.flops import flops_per_step
 from scripts.lib.kinds.training.result import TrainingResult
 from scripts.lib.kinds.training.step import Step, build_model
-from scripts.lib.kinds.training.timing import CpuClock, time_parts, time_trials, time_whole
+from scripts.lib.kinds.training.timing import time_parts, time_trials, time_whole
 from scripts.lib.results.reading import read_result
+from scripts.lib.runtime.clocks import CpuClock
 from scripts.lib.runtime.memory import LiveStorage, is_out_of_memory
 from scripts.lib.runtime.outcomes import classify
 from scripts.lib.schema.yaml_file import load_yaml
@@ -89,11 +90,11 @@ def test_inputs_count_as_memory(tokens):
 
 def test_an_operator_too_large_for_the_host_is_out_of_memory():
     code = (
-        "import torch; from scripts.lib.kinds.training import measure; "
-        "from tests.conftest import ROOT, training_run; measure.HOST_LIMIT = 0.1\n"
-        "measure.prepare(training_run(), torch.device('cpu'))\n"
-        "try: torch.zeros(measure.host_memory_bytes() // 4, dtype=torch.uint8)\n"
-        "except RuntimeError as error: print(measure.classify(error))"
+        "import torch; from scripts.lib.runtime import torch_device; "
+        "from scripts.lib.runtime.outcomes import classify; torch_device.HOST_LIMIT = 0.1\n"
+        "torch_device.limit_memory(None, torch.device('cpu'))\n"
+        "try: torch.zeros(torch_device.host_memory_bytes() // 4, dtype=torch.uint8)\n"
+        "except RuntimeError as error: print(classify(error))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

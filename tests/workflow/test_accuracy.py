@@ -120,12 +120,12 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     workflow.config["sweeps"]["knobs"]["reference"] = {"top_k": 1, "max_crops": 9}
     workflow.config["sweeps"]["knobs"]["top_k"] = 2
     planned = workflow.planned()
-    assert planned["measure_accuracy"] == 3
+    assert planned["accuracy"] == 3
     assert not {"train_embedded_vlm", "measure_importance"} & planned.keys()
     workflow.config = copy.deepcopy(config)
     workflow.run("--report", "report.html")
     report = (tmp_path / "report.html").read_text()
-    assert "Figure: accuracy against each knob" in report
+    assert "Figure: Accuracy against each knob" in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
 
@@ -157,10 +157,10 @@ def test_a_checkpoint_in_a_folder_that_changes_is_evaluated_anew(checkpoint, tmp
     workflow = Workflow(tmp_path, {"sweeps": {"knobs": sweep}})
     workflow.run(*TO_SUMMARY)
     assert list(workflow.summary["status"]) == ["ok", "ok"]
-    assert "measure_accuracy" not in workflow.planned()
+    assert "accuracy" not in workflow.planned()
     config = tmp_path / "model/generation_config.json"
     config.write_text(config.read_text() + "\n")
-    assert workflow.planned()["measure_accuracy"] == 2
+    assert workflow.planned()["accuracy"] == 2
 
 
 def test_a_tokenizer_that_is_missing_is_told(checkpoint, tmp_path, capsys):
@@ -214,7 +214,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     search = {"upper_limit": 64}
     changes = {"batch_size": "auto", "memory_budget_mib": 5, "batch_size_search": search}
     found = tmp_path / "batch_size.json"
-    arguments = ["--tokens", checkpoint / "training.json", "--output", found]
+    arguments = ["--data", checkpoint / "training.json", "--output", found]
     run = write_run(tmp_path, **changes)
     assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
     largest = read_result(found, BatchSizeResult)
@@ -364,7 +364,7 @@ def test_a_knob_that_cannot_be_turned_is_no_failure_of_the_search(
         changes = {"dataset": write_rows(tmp_path, broken=False) | {"image_column": None}}
     changes = changes | {"batch_size": "auto", "batch_size_search": {"upper_limit": 4}}
     found = tmp_path / "batch_size.json"
-    arguments = ["--tokens", checkpoint / "training.json", "--output", found]
+    arguments = ["--data", checkpoint / "training.json", "--output", found]
     run = write_run(tmp_path, **changes)
     assert find_batch_size.main(list(map(str, ["--run", run, *arguments]))) == 0
     searched = read_result(found, BatchSizeResult)

@@ -105,12 +105,12 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     assert workflow.planned() == {}
     workflow.config["sweeps"]["modes"]["cost_type"] = ["tokens", "tokens_sq"]
     planned = workflow.planned()
-    assert (planned["train_ddp"], planned["find_batch_size"]) == (1, 1)
+    assert (planned["benchmark_ddp"], planned["find_batch_size"]) == (1, 1)
     assert "prepare_text" not in planned
     workflow.config = copy.deepcopy(CONFIG)
     workflow.run("--report", "report.html")
     report = (tmp_path / "report.html").read_text()
-    assert "Table: modes compared" in report
+    assert "Table: Data-Parallel Modes" in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
 
@@ -132,8 +132,8 @@ def test_a_killed_rank_ends_all_and_the_next_call_continues(tmp_path, recover):
     assert not any(rank.is_running() for rank in ranks)
     assert "rank 1 was ended by signal 9" in (cut.folder / "output").read_text()
     assert not (folder.parent / "ddp.json").exists()
-    recover(cut, "SIGKILL of a rank", "steps since the last checkpoint", train_ddp=1)
-    (log,) = cut.folder.glob("logs/train_ddp/*.log")
+    recover(cut, "SIGKILL of a rank", "steps since the last checkpoint", benchmark_ddp=1)
+    (log,) = cut.folder.glob("logs/benchmark_ddp/*.log")
     assert "continuing at seed 0, step" in log.read_text()
     for mode in ("dynamic", "sorted"):
         name = f"results/runs/{folder.parent.name}/ddp/{mode}/seed0"
@@ -257,7 +257,7 @@ def largest(folder, text, **changes) -> BatchSizeResult:
         folder, max_local_batch="auto", batch_size_search={"upper_limit": 64}, **changes
     )
     output = folder / "batch_size.json"
-    arguments = ["--run", run, "--tokens", text / "meta.json", "--output", output]
+    arguments = ["--run", run, "--data", text / "meta.json", "--output", output]
     assert find_batch_size.main(list(map(str, arguments))) == 0
     return read_result(output, BatchSizeResult)
 
@@ -295,7 +295,7 @@ def test_short_texts_leave_static_its_room_whatever_max_length_is(tmp_path):
     run = write_run(tmp_path, **changes)
     write_text_cache(read_run_model(run), text)
     sizes = tmp_path / "batch_size.json"
-    arguments = ["--run", run, "--tokens", text / "meta.json", "--output", sizes]
+    arguments = ["--run", run, "--data", text / "meta.json", "--output", sizes]
     assert find_batch_size.main(list(map(str, arguments))) == 0
     found = read_result(sizes, BatchSizeResult)
     assert found.batch_size == 4

@@ -63,7 +63,7 @@ def served(_served, tmp_path) -> Workflow:
 
 
 def results(workflow, pattern="*"):
-    paths = workflow.folder.glob(f"results/runs/{pattern}/benchmark.json")
+    paths = workflow.folder.glob(f"results/runs/{pattern}/inference.json")
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
 
 
@@ -103,7 +103,7 @@ def test_a_concurrency_more_starts_once_and_measures_one_point(served):
     entry = served.config["sweeps"]["served"]["entries"]["embedded"]
     entry["seq-len-configs"][0]["search-space"][0]["conc-list"] = [1, 3, 2]
     planned = served.planned()
-    assert (planned["write_run"], planned["benchmark"]) == (1, 1)
+    assert (planned["write_run"], planned["serve_benchmark"]) == (1, 1)
     served.run()
     after = results(served)
     new = after.keys() - before.keys()
@@ -137,7 +137,7 @@ def test_a_killed_server_costs_its_point_and_no_other(served, recover):
     assert served.planned() == {}
     assert retry_failed.main(["--results-dir", str(served.folder / "results")]) == 0
     # Beside it the two points whose server is never healthy, which are tried again, too.
-    recover(served, "SIGKILL of a server", "its point", benchmark=3)
+    recover(served, "SIGKILL of a server", "its point", serve_benchmark=3)
     rows = served.summary[served.summary["sweeps"] == "killed"]
     assert list(rows["status"]) == ["ok", "ok"]
     kept = {run: result for run, result in results(served).items() if run in before}
@@ -147,7 +147,7 @@ def test_a_killed_server_costs_its_point_and_no_other(served, recover):
 
 
 def logs(workflow):
-    return workflow.folder.glob("logs/benchmark/*.log")
+    return workflow.folder.glob("logs/serve_benchmark/*.log")
 
 
 def wait_until(condition, seconds=120):
@@ -158,18 +158,18 @@ def wait_until(condition, seconds=120):
 
 
 def test_a_deleted_point_is_measured_alone(served):
-    next(served.folder.glob("results/runs/embedded*transformers*conc2*/benchmark.json")).unlink()
-    assert served.planned()["benchmark"] == 1
+    next(served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")).unlink()
+    assert served.planned()["serve_benchmark"] == 1
 
 
 def test_failed_points_are_retried_alone(served):
     assert retry_failed.main(["--results-dir", str(served.folder / "results")]) == 0
-    assert served.planned()["benchmark"] == 2
+    assert served.planned()["serve_benchmark"] == 2
 
 
 def test_what_a_killed_call_measured_is_kept(served):
     # As a job leaves it that was killed before its peers fetched their points.
-    (path,) = served.folder.glob("results/runs/embedded*transformers*conc2*/benchmark.json")
+    (path,) = served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")
     before = path.read_text()
     run = path.parent.name
     (folder,) = (
@@ -208,6 +208,6 @@ def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
 def test_the_report_has_its_table_and_figures(served):
     served.run("--report", "report.html")
     report = (served.folder / "report.html").read_text()
-    for label in ("Table: served models", "Figure: throughput against latency"):
+    for label in ("Table: Served Models", "Figure: Throughput against latency"):
         assert label in report
-    assert "Figure: tokens per second" not in report
+    assert "Figure: Tokens per second" not in report

@@ -59,8 +59,8 @@ def test_unchanged_nothing_runs(finished):
 def test_a_changed_size_runs_its_chain_and_the_aggregation(finished):
     finished.config["sizes"]["femto"]["d_ff"] = 24
     presentation = {
-        "aggregate": 1, "overview_table": 1, "training_tables": 1, "training_modes_table": 1,
-        "training_figures": 1,
+        "aggregate_results": 1, "tabulate_results_overview": 1, "tabulate_results_batch_size": 1,
+        "plot_results_batch_size": 1, "tabulate_results_training": 1, "plot_results_training": 1,
     }  # fmt: skip
     measured = {"write_run": 2, "benchmark": 2, "write_batch": 1, "collect_batch": 1}
     assert finished.planned() == measured | presentation
@@ -115,7 +115,7 @@ def test_the_report_is_built_and_whole(finished):
     assert "4 finished" in report
     assert "1 out of memory" in report
     assert "Sizes * `small` |and| tiny_" in report
-    for label in ("Figure: tokens per second", "Table: complete results", "Figure: peak memory"):
+    for label in ("Figure: Tokens per second", "Table: Complete Results", "Figure: Peak memory"):
         assert label in report
     assert not re.search(r"System Message|\(WARNING/", report)
 
@@ -167,7 +167,7 @@ def test_inference_runs_are_planned_counted_and_stable_under_insertion(tmp_path,
     (tmp_path / "master.yaml").write_text(yaml.safe_dump(new | master, sort_keys=False))
     planned = workflow.planned()
     points = len(entry["seq-len-configs"])
-    assert planned["benchmark"] == planned["write_run"] == points
+    assert planned["serve_benchmark"] == planned["write_run"] == points
     assert (
         sum(planned.values()) - 2 * points <= 6
     )  # the batch, its list, summary, overview, table, figures

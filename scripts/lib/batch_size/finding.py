@@ -22,8 +22,8 @@ from scripts.lib.batch_size.search import Outcome, Search, Strategy, find_larges
 from scripts.lib.batch_size.strategies import estimate, gallop
 from scripts.lib.batch_size.task import Description, Task
 from scripts.lib.devices.record import HOST_SHARE
+from scripts.lib.devices.units import MIB
 from scripts.lib.runtime.ranks import Ranks
-from scripts.lib.runtime.units import MIB
 from scripts.lib.sweeps.batch_size import BatchSizeSearch, ScaleFactors
 
 log = logging.getLogger(__name__)

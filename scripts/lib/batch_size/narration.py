@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from scripts.lib.batch_size.search import Outcome
-from scripts.lib.runtime.units import MIB
+from scripts.lib.devices.units import MIB
 
 log = logging.getLogger(__name__)
 

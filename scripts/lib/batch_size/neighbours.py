@@ -12,8 +12,8 @@ from pathlib import Path
 from scripts.lib.batch_size.memory_line import Line
 from scripts.lib.batch_size.probing import Probing
 from scripts.lib.batch_size.result import BatchSizeResult, MemoryModel, Neighbour
+from scripts.lib.devices.units import MIB
 from scripts.lib.results.reading import read_result
-from scripts.lib.runtime.units import MIB
 from scripts.lib.schema.errors import InputError
 from scripts.lib.sweeps.names import file_name
 from scripts.lib.sweeps.run import ProbedRun

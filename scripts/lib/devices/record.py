@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from scripts.lib.runtime.units import MIB
+from scripts.lib.devices.units import MIB
 
 # Part of the host's memory that a run may take where no budget is set.
 HOST_SHARE = 0.8

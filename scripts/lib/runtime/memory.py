@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from scripts.lib.runtime.units import MIB
+from scripts.lib.devices.units import MIB
 
 
 class LiveStorage(TorchDispatchMode):

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from scripts.lib.devices.record import DeviceRecord, cpu_model
+from scripts.lib.devices.units import MIB
 from scripts.lib.results.result import Provenance
-from scripts.lib.runtime.units import MIB
 
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "snakemake", "triton", "flash-attn", "vllm",

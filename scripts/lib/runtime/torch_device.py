@@ -5,7 +5,7 @@ import resource
 import torch
 
 from scripts.lib.devices.record import HOST_SHARE, host_memory_bytes
-from scripts.lib.runtime.units import MIB
+from scripts.lib.devices.units import MIB
 
 # Part of the host's memory that no process exceeds.
 HOST_LIMIT = 0.95

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.accuracy.data import Sample, Samples
 from scripts.lib.kinds.accuracy.knobs.base import Knob, turned
@@ -22,7 +23,6 @@ from scripts.lib.kinds.accuracy.loading import Loaded
 from scripts.lib.kinds.accuracy.metrics import SCORES
 from scripts.lib.runtime.memory import LiveStorage, is_out_of_memory
 from scripts.lib.runtime.outcomes import Unsupported
-from scripts.lib.runtime.units import MIB
 
 log = logging.getLogger(__name__)
 EXAMPLES, EXAMPLE_SIDE = 6, 192

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.accuracy.data import Samples, read_samples
 from scripts.lib.kinds.accuracy.evaluation import Evaluator, example_images, turned_knobs
@@ -22,7 +23,6 @@ from scripts.lib.results.files import write_text
 from scripts.lib.runtime.progress import progress
 from scripts.lib.runtime.statistics import bootstrap_interval
 from scripts.lib.runtime.torch_device import limit_memory
-from scripts.lib.runtime.units import MIB
 from scripts.lib.schema.errors import InputError
 
 TODO = "todo.json"

@@ -19,10 +19,10 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.ddp.cache import Samples, TokenisedText
 from scripts.lib.kinds.ddp.config import DdpRun
 from scripts.lib.kinds.ddp.model import build_model
-from scripts.lib.runtime.units import MIB
 
 # Named `forward_sync_buffers` by newer versions of torch, which warn of the older name.
 _BUFFER_OPTION = next(

@@ -1,4 +1,4 @@
-"""The result of an inference run: `benchmark.json`, and `requests.parquet` beside it."""
+"""The result of an inference run: `inference.json`, and `requests.parquet` beside it."""
 
 from typing import Literal
 

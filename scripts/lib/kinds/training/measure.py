@@ -14,6 +14,7 @@ from scripts.lib.devices.record import (
     device_record,
     device_state,
 )
+from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.flops import flops_per_step
 from scripts.lib.kinds.training.result import TrainingMetrics
@@ -25,7 +26,6 @@ from scripts.lib.runtime.outcomes import classify, reason_of
 from scripts.lib.runtime.progress import progress
 from scripts.lib.runtime.statistics import summarize
 from scripts.lib.runtime.torch_device import budget_bytes, limit_memory
-from scripts.lib.runtime.units import MIB
 from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
