@@ -61,7 +61,7 @@ def main() -> None:
         found = getattr(result.metrics, mode) if result.metrics else None
         if found is None:
             raise SystemExit(result.reason)
-        told = f"{mode:8} {found.step_time_mean_ms:8.1f}"
+        told = f"{mode:8} {found.mean_step_time_ms:8.1f}"
         if found.gain:
             few = found.gain_ci_low is None
             interval = "few pairs" if few else f"{found.gain_ci_low:.2f}-{found.gain_ci_high:.2f}"

@@ -40,6 +40,7 @@ from scripts.lib.kinds.accuracy.shards import (
 )
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
+from scripts.lib.results.result import Effective
 from scripts.lib.runtime.launch import Failure, launch, leave_word
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
@@ -96,7 +97,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _measure(
     run: AccuracyRun, arguments: argparse.Namespace, size: int, held: str
-) -> tuple[AccuracyMetrics | None, Failure | None]:
+) -> tuple[tuple[AccuracyMetrics, Effective] | None, Failure | None]:
     """Answer all samples on the ranks of the run, and put their shares together."""
     point, samples, identity = _prepare(run, arguments, size)
     if run.ranks == 1:
@@ -234,10 +235,12 @@ def _point(run: AccuracyRun, arguments: argparse.Namespace, size: int) -> Any:
     )  # fmt: skip
 
 
-def _collected(point: Any, samples: Any, world: int, identity: str) -> AccuracyMetrics:
-    from scripts.lib.kinds.accuracy.points import collect
+def _collected(
+    point: Any, samples: Any, world: int, identity: str
+) -> tuple[AccuracyMetrics, Effective]:
+    from scripts.lib.kinds.accuracy.points import collect, effective_of
 
-    return collect(point, samples, world, identity)
+    return collect(point, samples, world, identity), effective_of(point, world)
 
 
 def checkpoint_of(run: AccuracyRun, given: str | None) -> Path | None:
@@ -288,17 +291,19 @@ def _local_ranks() -> int:
 
 def _write(
     run_id: str, run: AccuracyRun, arguments: argparse.Namespace,
-    metrics: AccuracyMetrics | None, failure: Failure | None, started_at: str, held: str,
+    measured: tuple[AccuracyMetrics, Effective] | None, failure: Failure | None, started_at: str, held: str,
 ) -> dict[str, Any]:  # fmt: skip
     from scripts.lib.devices.record import device_record
     from scripts.lib.runtime.torch_device import torch_device
 
+    metrics, effective = measured or (None, None)
     result = AccuracyResult(
         measurement_version=MEASUREMENT_VERSION,
         run=run_id,
         status=failure.status if failure else "ok",
         reason=failure.reason if failure else "",
         settings=run,
+        effective=effective,
         metrics=metrics,
         provenance=collect_provenance(started_at, device_record(torch_device(held)), run.seed),
     )
@@ -308,9 +313,11 @@ def _write(
         clear_lines(Path(arguments.lines or Path(arguments.output).parent / "accuracy"))
     told = {"run": run_id, "status": result.status, "reason": result.reason}
     if metrics:
-        names = ("accuracy", "ci_low", "ci_high", "samples_evaluated", "batch_size",
-                 "duration_seconds")  # fmt: skip
+        names = (
+            "accuracy", "accuracy_ci_low", "accuracy_ci_high", "samples_evaluated", "duration_s",
+        )  # fmt: skip
         told |= {name: getattr(metrics, name) for name in names}
+        told["batch_size"] = effective.batch_size
     return told
 
 

@@ -20,6 +20,8 @@ from scripts.lib.schema.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scripts.lib.summary.collecting import Summary
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
@@ -28,42 +30,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", help="Markdown file with all tables")
     parser.add_argument("--csv", help="CSV file, one row a run")
     parser.add_argument("--parquet", help="Parquet file with the same rows")
-    parser.add_argument("--kinds-dir", help="folder for the rows of each kind, CSV and Parquet")
+    parser.add_argument("--kinds-dir", help="folder for the summary of each kind, CSV and Parquet")
     parser.add_argument("--overview", help="JSON file: runs by sweep and status, devices")
     return run_program(parser, _execute, argv)
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     from scripts.lib.report.overview.tables import overview
-    from scripts.lib.results.files import atomic_path, write_text
-    from scripts.lib.summary.collecting import by_kind, missing_in
+    from scripts.lib.results.files import write_text
+    from scripts.lib.summary.collecting import missing_in
 
     summary = _read(Path(arguments.results_dir), arguments.sweeps)
-    counts = overview(summary)
-    if arguments.csv:
-        with atomic_path(arguments.csv) as temporary:
-            summary.to_csv(temporary, index=False)
-    if arguments.parquet:
-        with atomic_path(arguments.parquet) as temporary:
-            summary.to_parquet(temporary, index=False)
+    runs = summary.runs
+    _write(runs, arguments.csv, arguments.parquet)
     if arguments.kinds_dir:
-        for kind, rows in by_kind(summary):
-            for suffix, write in (("csv", rows.to_csv), ("parquet", rows.to_parquet)):
-                with atomic_path(Path(arguments.kinds_dir, f"{kind}.{suffix}")) as temporary:
-                    write(temporary, index=False)
+        for kind, rows in summary.by_kind.items():
+            stem = Path(arguments.kinds_dir, kind)
+            _write(rows, f"{stem}.csv", f"{stem}.parquet")
     if arguments.overview:
-        write_text(arguments.overview, json.dumps(counts.to_dict("records"), indent=1) + "\n")
+        counts = overview(runs).to_dict("records")
+        write_text(arguments.overview, json.dumps(counts, indent=1) + "\n")
     if arguments.output:
-        folder = Path(arguments.results_dir)
-        write_text(arguments.output, _document(summary, folder, arguments.sweeps))
-    if missing := missing_in(summary):
-        raise InputError(f"{len(missing)} of {len(summary)} runs are missing:", *missing)
-    return {"rows": len(summary), "status": summary["status"].value_counts().to_dict()}
+        write_text(arguments.output, _document(summary, arguments))
+    if missing := missing_in(runs):
+        raise InputError(f"{len(missing)} of {len(runs)} runs are missing:", *missing)
+    return {"rows": len(runs), "status": runs["status"].value_counts().to_dict()}
 
 
-def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
+def _read(folder: Path, sweeps: list[str] | None) -> "Summary":
     from scripts.lib.kinds.training.document import read_document_rows
-    from scripts.lib.summary.collecting import batch_files, collect, read_batch, table
+    from scripts.lib.summary.collecting import Summary, batch_files, collect, read_batch
 
     if not folder.is_dir():
         raise InputError(f"--results-dir {folder}: no such folder")
@@ -72,15 +68,24 @@ def _read(folder: Path, sweeps: list[str] | None) -> "pd.DataFrame":
     rows = read_document_rows(folder)
     if not rows:
         raise InputError(f"--results-dir {folder}: holds neither batches/*/*.json nor *.json files")
-    return table(rows)
+    return Summary.of_rows(rows)
 
 
-def _document(summary: "pd.DataFrame", folder: Path, sweeps: list[str] | None) -> str:
+def _write(rows: "pd.DataFrame", csv: str | None, parquet: str | None) -> None:
+    from scripts.lib.results.files import atomic_path
+
+    for path, write in ((csv, rows.to_csv), (parquet, rows.to_parquet)):
+        if path:
+            with atomic_path(path) as temporary:
+                write(temporary, index=False)
+
+
+def _document(summary: "Summary", arguments: argparse.Namespace) -> str:
     from scripts.lib.presentation.render import markdown
     from scripts.lib.report.registry import tables
     from scripts.lib.report.source import Source
 
-    source = Source(folder, sweeps, summary)
+    source = Source(arguments.results_dir, arguments.sweeps, summary)
     parts = ["# Benchmark summary"]
     for presentation, shown in tables().values():
         frame = presentation.table(shown)(source.of(presentation, shown))

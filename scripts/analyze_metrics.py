@@ -34,12 +34,12 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = Path(arguments.output_dir or Path(arguments.run_dir, "figures"))
     rows = []
     for mode in result.settings.modes:
-        found = getattr(result.metrics, mode)
-        rows.append({"mode": mode} | {name: getattr(found, name) for name in FIGURES})
+        metrics = result.metrics.mode(mode)
+        rows.append({name: getattr(metrics, name) for name in ("mode", *FIGURES)})
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "comparison.csv", rows)
     draw([result], folder)
-    shown = ("step_time_mean_ms", "gain", "gain_ci_low", "gain_ci_high", "padding_share")
+    shown = ("mean_step_time_ms", "gain", "gain_ci_low", "gain_ci_high", "padding_share")
     return {
         "figures": str(folder),
         **{row["mode"]: {name: row[name] for name in shown} for row in rows},

@@ -50,7 +50,7 @@ def _measure_training(
         raise InputError("--tokens: required for a training run")
     started_at = now()
     batch_size, status, reason = _batch_size(run, arguments.batch_size)
-    metrics = device = None
+    measured = device = None
     if status == "ok":
         # The lock names the device to use, so torch is imported after it.
         with claim(run.device) as kind:
@@ -61,13 +61,15 @@ def _measure_training(
             target = torch_device(kind)
             device = device_record(target)
             log.info("%s: batch size %d on %s", run_id, batch_size, device.name)
-            metrics, status, reason = measure(run, batch_size, arguments.tokens, target)
+            measured, status, reason = measure(run, batch_size, arguments.tokens, target)
+    metrics, effective = measured or (None, None)
     return TrainingResult(
         measurement_version=Training.measurement_version,
         run=run_id,
         status=status,
         reason=reason,
         settings=run,
+        effective=effective,
         metrics=metrics,
         provenance=collect_provenance(started_at, device, run.seed),
     )
@@ -88,7 +90,8 @@ def _batch_size(run: TrainingRun, path: str | None) -> tuple[int, str, str]:
 def _summary(result: Result) -> dict[str, Any]:
     summary = {"run": result.run, "status": result.status, "reason": result.reason}
     if result.metrics:
-        names = ("batch_size", "median_time_ms", "tokens_per_s", "peak_memory_allocated_mib")
+        summary["batch_size"] = result.effective.batch_size
+        names = ("median_step_time_ms", "tokens_per_s", "peak_memory_mib")
         summary |= {name: getattr(result.metrics, name) for name in names}
     return summary
 

@@ -23,6 +23,7 @@ from scripts.lib.kinds.ddp.kind import Ddp
 from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION, DdpMetrics, DdpResult
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
+from scripts.lib.results.result import Effective
 from scripts.lib.runtime.launch import Failure, launch
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
@@ -47,18 +48,20 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     run_id, run = Ddp().load_run(arguments.run)
     started_at = now()
     largest, max_tokens, failure = _room(run, arguments.batch_size)
-    metrics = device = None
+    measured = device = None
     if failure is None and (reason := without_room(run, largest)):
         failure = Failure("oom", reason)
     if failure is None:
         with claim(run.device, run.ranks) as held:
-            metrics, device, failure = _measure(run, arguments, largest, max_tokens, held)
+            measured, device, failure = _measure(run, arguments, largest, max_tokens, held)
+    metrics, effective = measured or (None, None)
     result = DdpResult(
         measurement_version=MEASUREMENT_VERSION,
         run=run_id,
         status=failure.status if failure else "ok",
         reason=failure.reason if failure else "",
         settings=run,
+        effective=effective,
         metrics=metrics,
         provenance=collect_provenance(started_at, device, run.seed),
     )
@@ -72,7 +75,7 @@ def _measure(
     largest: int | None,
     max_tokens: int | None,
     held: str,
-) -> tuple[DdpMetrics | None, Any, Failure | None]:
+) -> tuple[tuple[DdpMetrics, Effective | None] | None, Any, Failure | None]:
     from scripts.lib.kinds.ddp.cache import open_text
 
     open_text(Path(arguments.text).parent)
@@ -96,9 +99,12 @@ def _measure(
     return _collect(run, folder, held, largest), device, None
 
 
-def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMetrics:
+def _collect(
+    run: DdpRun, folder: Path, held: str, largest: int | None
+) -> tuple[DdpMetrics, Effective | None]:
     from scripts.lib.kinds.ddp.engine import COST
     from scripts.lib.kinds.ddp.outcome import collect_metrics
+    from scripts.lib.kinds.ddp.records import read_effective
     from scripts.lib.runtime.processes import available_cores
 
     coefficients = None
@@ -112,11 +118,12 @@ def _collect(run: DdpRun, folder: Path, held: str, largest: int | None) -> DdpMe
             f"{run.ranks} ranks share {available_cores()} cores: waiting ranks lend theirs, so "
             "wall time hides imbalance; compare processor times"
         )
-    return collect_metrics(
+    metrics = collect_metrics(
         run, lambda mode, seed: folder / mode / f"seed{seed}",
-        device=held, backend="nccl" if held == "cuda" else "gloo", pinned=pinned,
+        backend="nccl" if held == "cuda" else "gloo", pinned=pinned,
         largest_local_batch=largest, cost_coefficients=coefficients, warnings=warnings,
     )  # fmt: skip
+    return metrics, read_effective(folder / run.modes[0] / f"seed{run.seeds[0]}")
 
 
 def _room(run: DdpRun, path: str | None) -> tuple[int | None, int | None, Failure | None]:
@@ -135,8 +142,8 @@ def _room(run: DdpRun, path: str | None) -> tuple[int | None, int | None, Failur
 def _summary(result: DdpResult) -> dict[str, Any]:
     summary = {"run": result.run, "status": result.status, "reason": result.reason}
     for mode in result.settings.modes if result.metrics else ():
-        found = getattr(result.metrics, mode)
-        summary[mode] = {"step_time_mean_ms": found.step_time_mean_ms, "gain": found.gain}
+        metrics = result.metrics.mode(mode)
+        summary[mode] = {"mean_step_time_ms": metrics.mean_step_time_ms, "gain": metrics.gain}
     return summary
 
 

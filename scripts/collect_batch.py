@@ -28,7 +28,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     from scripts.lib.summary.collecting import collect, missing_in, read_batch
 
     batch = read_batch(arguments.batch)
-    frame = collect([batch], arguments.results_dir)
+    frame = collect([batch], arguments.results_dir).runs
     with atomic_path(arguments.output) as temporary:
         frame.to_csv(temporary, index=False)
     if missing := missing_in(frame):

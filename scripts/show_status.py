@@ -55,7 +55,7 @@ def _runs(expansion: Expansion, results: Path, running: set[str]) -> "pd.DataFra
     for sweep in expansion.sweeps:
         for number, ids in enumerate(expansion.batches(sweep)):
             kind = expansion.runs[ids[0]].kind
-            rows = collect([Batch(sweep=sweep, batch=number, kind=kind, runs=ids)], results)
+            rows = collect([Batch(sweep=sweep, batch=number, kind=kind, runs=ids)], results).runs
             part = rows[["run", "kind", "status", "reason"]].assign(sweep=sweep, batch=number)
             parts.append(part)
     runs = pd.concat(parts, ignore_index=True)

@@ -51,6 +51,6 @@ def test_a_point_on_cuda(precision, tmp_path):
     assert result.status == "ok", result.reason
     assert result.metrics.batch_size == 64
     assert result.metrics.actual_num_active_blocks == 4
-    assert result.metrics.peak_mem_mib > 1
+    assert result.metrics.peak_memory_mib > 1
     for stage in ("vision", "prefill", "decode"):
         assert getattr(result.metrics, stage).p50_ms > 0

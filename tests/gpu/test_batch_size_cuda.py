@@ -51,5 +51,5 @@ def test_maxima_are_certified(tmp_path, tokens_10k, context_length, share):
     assert (found.status, found.certified) == ("ok", True)
     assert found.budget_method == ("cuda_fraction" if share else "cuda")
     outcomes = {probe.batch_size: probe for probe in found.probes}
-    assert outcomes[found.batch_size].peak_mib <= found.budget_mib
+    assert outcomes[found.batch_size].peak_memory_mib <= found.budget_mib
     assert found.batch_size == 4096 or outcomes[found.batch_size + 1].outcome == "oom"

@@ -31,7 +31,7 @@ def test_real_probes_find_a_certified_maximum(write_run, tokens, tmp_path):
     outcomes = {probe.batch_size: probe.outcome for probe in found.probes}
     assert outcomes[found.batch_size] == "ok"
     assert outcomes[found.batch_size + 1] == "oom"
-    assert all(p.peak_mib <= 1.5 for p in found.probes if p.outcome == "ok")
+    assert all(p.peak_memory_mib <= 1.5 for p in found.probes if p.outcome == "ok")
     assert found.memory_model.slope_mib > 0
     assert 1 <= found.recommended_batch_size <= found.batch_size
 
@@ -91,7 +91,7 @@ def test_repeats_knee_and_margin_are_recorded(write_run, tokens, tmp_path):
     assert sum(probe.batch_size == found.batch_size for probe in found.probes) == 3
     assert [timing.batch_size for timing in found.timings] == [1, 2, 4]
     assert found.knee_batch_size in (1, 2, 4)
-    peaks = {probe.batch_size: probe.peak_mib for probe in found.probes}
+    peaks = {probe.batch_size: probe.peak_memory_mib for probe in found.probes}
     assert found.recommended_batch_size == 1 or peaks[found.recommended_batch_size] <= 1.0
 
 

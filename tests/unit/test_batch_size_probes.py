@@ -121,7 +121,7 @@ def test_ranks_with_different_budgets_take_the_smaller(tmp_path, write_run, toke
     assert code == 0, errors
     found = json.loads(output.read_text())
     assert (found["budget_mib"], found["ranks"], found["certified"]) == (1.5, 2, True)
-    assert all(p["peak_mib"] <= 1.5 for p in found["probes"] if p["outcome"] == "ok")
+    assert all(p["peak_memory_mib"] <= 1.5 for p in found["probes"] if p["outcome"] == "ok")
     assert next(p for p in found["probes"] if p["outcome"] == "oom")
 
 

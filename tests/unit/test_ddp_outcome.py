@@ -42,7 +42,7 @@ def test_gain_is_the_ratio_of_mean_step_times_though_the_last_block_is_short(tmp
     write_directory(tmp_path / "static", [9, 9, 20, 20, 20, 20, 20, 20, 90])
     write_directory(tmp_path / "sorted", [9, 9, 10, 10, 10, 10, 10, 10, 10])
     found = collect(tmp_path, 9, 4)
-    ratio = found.static.step_time_mean_ms / found.sorted.step_time_mean_ms
+    ratio = found.static.mean_step_time_ms / found.sorted.mean_step_time_ms
     assert found.sorted.gain == pytest.approx(ratio)
     assert found.sorted.gain == pytest.approx(210 / 70)
 

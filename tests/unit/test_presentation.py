@@ -26,13 +26,13 @@ def row(size="nano", context=64, mode="forward", **changes):
         "reason": "", "model_size": size, "context_length": context, "mode": mode,
         "batch_size": 4, "requested_batch_size": "4", "precision": "fp32", "compile": False,
         "attn_implementation": "sdpa", "num_threads": 2, "forward_only": mode == "forward",
-        "num_parameters": {"nano": 1000, "tiny": 5000}[size], "mean_time_ms": time,
-        "std_time_ms": 1.0, "median_time_ms": time, "median_ci_low_ms": time * 0.9,
-        "median_ci_high_ms": time * 1.1, "tokens_per_s": 4 * context / time * 1000,
-        "tflops_per_s": 0.1, "peak_memory_allocated_mib": 10.0, "device_name": "A CPU",
-        "forward_median_time_ms": time / cost,
-        "backward_median_time_ms": None if mode == "forward" else time / cost * 2,
-        "optimizer_median_time_ms": time / cost * 0.5 if mode == "training_step" else None,
+        "num_parameters": {"nano": 1000, "tiny": 5000}[size], "mean_step_time_ms": time,
+        "std_step_time_ms": 1.0, "median_step_time_ms": time, "median_step_time_ci_low_ms": time * 0.9,
+        "median_step_time_ci_high_ms": time * 1.1, "tokens_per_s": 4 * context / time * 1000,
+        "tflops_per_s": 0.1, "peak_memory_mib": 10.0, "device_name": "A CPU",
+        "median_forward_time_ms": time / cost,
+        "median_backward_time_ms": None if mode == "forward" else time / cost * 2,
+        "median_optimizer_time_ms": time / cost * 0.5 if mode == "training_step" else None,
     }  # fmt: skip
     return values | changes
 
@@ -41,7 +41,7 @@ def row(size="nano", context=64, mode="forward", **changes):
 def summary():
     points = itertools.product(["tiny", "nano"], [64, 128], ["forward", "training_step"])
     rows = [row(*point) for point in points]
-    failed = {"status": "oom", "median_time_ms": None, "run": "x", "sweeps": "s t"}
+    failed = {"status": "oom", "median_step_time_ms": None, "run": "x", "sweeps": "s t"}
     return table([*rows, row("tiny", 128, "forward") | failed])
 
 
@@ -81,7 +81,7 @@ def test_the_overview_counts_a_shared_run_in_both_sweeps(summary):
 
 
 def test_tables_of_nothing_are_empty_not_an_error():
-    nothing = table([row(status="failed", median_time_ms=None)])
+    nothing = table([row(status="failed", median_step_time_ms=None)])
     for function in TABLES.values():
         markdown(function(nothing))
 
@@ -124,7 +124,7 @@ def test_figures_name_every_series(summary, name, tmp_path):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_of_nothing_say_so(name):
-    figure = FIGURES[name](table([row(status="failed", median_time_ms=None)]))
+    figure = FIGURES[name](table([row(status="failed", median_step_time_ms=None)]))
     assert "No" in figure.axes[0].texts[0].get_text()
 
 

@@ -117,14 +117,14 @@ def test_the_summary_has_a_row_a_run_with_stable_typed_columns(results):
     assert list(frame.columns) == list(columns_of("training"))
     assert list(pd.read_csv(csv).columns) == list(frame.columns)
     assert frame["batch_size"].dtype == "Int64"
-    assert frame["median_time_ms"].isna().tolist() == [False, True, False]
+    assert frame["median_step_time_ms"].isna().tolist() == [False, True, False]
 
 
 def test_csv_keeps_every_digit(results, measured):
     csv = results / "s.csv"
     aggregate(results, "--csv", csv)
-    expected = json.loads(measured)["metrics"]["median_time_ms"]
-    assert pd.read_csv(csv)["median_time_ms"][0] == expected
+    expected = json.loads(measured)["metrics"]["median_step_time_ms"]
+    assert pd.read_csv(csv)["median_step_time_ms"][0] == expected
 
 
 @pytest.mark.parametrize("harm", ["remove", "cut", "swap"])
@@ -202,7 +202,7 @@ def test_retry_removes_failed_results_only(results, measured):
 DOCUMENT = {
     "model_size": "medium", "vocab": 10000, "context_length": 256, "d_model": 1024, "d_ff": 4096,
     "num_layers": 24, "num_heads": 16, "batch_size": 4, "num_steps": 1, "num_warmups": 5,
-    "num_trials": 10, "forward_only": False, "mean_time_ms": 123.89, "std_time_ms": 0.28,
+    "num_trials": 10, "forward_only": False, "mean_step_time_ms": 123.89, "std_step_time_ms": 0.28,
     "trial_times_ms": [123.45, 124.32, 123.89, 124.01, 123.67, 123.55, 124.11, 123.78, 124.22, 123.91],
     "device": "cuda:0",
 }  # fmt: skip
@@ -214,7 +214,7 @@ def documents(tmp_path):
     for size, context in (("small", 128), ("medium", 128), ("medium", 256)):
         for forward_only in (False, True):
             data = DOCUMENT | {"model_size": size, "context_length": context}
-            data |= {"forward_only": forward_only, "mean_time_ms": 50.0 if forward_only else 150.0}
+            data |= {"forward_only": forward_only, "mean_step_time_ms": 50.0 if forward_only else 150.0}
             del data["trial_times_ms"]
             path = tmp_path / f"bench_{size}_{context}_{forward_only}.json"
             path.write_text(json.dumps(data))
@@ -226,7 +226,7 @@ def test_result_files_in_the_documents_form_are_aggregated(documents):
     assert aggregate(documents, "--output", output, "--csv", csv) == 0
     frame = pd.read_csv(csv)
     assert len(frame) == 6
-    assert set(frame["mean_time_ms"]) == {50.0, 150.0}
+    assert set(frame["mean_step_time_ms"]) == {50.0, 150.0}
     text = output.read_text()
     for heading in (
         "## Complete Results",
@@ -242,8 +242,8 @@ def test_trial_times_of_the_documents_form_are_used(tmp_path):
     csv = tmp_path / "out.csv"
     assert aggregate(tmp_path, "--csv", csv) == 0
     row = pd.read_csv(csv).iloc[0]
-    assert row["mean_time_ms"] == 123.89
-    assert row["median_time_ms"] == pytest.approx(123.9)
+    assert row["mean_step_time_ms"] == 123.89
+    assert row["median_step_time_ms"] == pytest.approx(123.9)
     assert row["tokens_per_s"] == pytest.approx(4 * 256 / 0.1239)
 
 
@@ -255,7 +255,7 @@ def test_the_comparison_stands_only_where_both_modes_exist(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "{}", '{"model_size": "x"}', json.dumps(DOCUMENT | {"mean_time_ms": -1.0}),
+    ["{", "{}", '{"model_size": "x"}', json.dumps(DOCUMENT | {"mean_step_time_ms": -1.0}),
      json.dumps(DOCUMENT | {"trial_times_ms": [float("nan")]})],
 )  # fmt: skip
 def test_other_files_are_told(tmp_path, text, capsys):

@@ -78,7 +78,7 @@ def test_a_point_has_its_figures_and_its_requests(measure, tmp_path):
     assert (requests["prompt_tokens"] == requests["usage_prompt_tokens"]).all()
     assert all(len(chunks) == 8 for chunks in requests["chunks_ms"])
     assert result["boot"]["server_boots"] == 1
-    assert result["boot"]["server_start_s"] > 0
+    assert result["boot"]["server_start_time_s"] > 0
 
 
 def test_prompts_are_the_same_for_a_seed_and_unlike_one_another(measure, tmp_path):

@@ -97,13 +97,13 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     rows = workflow.summary.set_index(["max_crops", "num_active_blocks"])
     assert list(rows.index) == [(9, 3), (1, 3), (9, 2)]
     assert set(rows["status"]) == {"ok"}
-    assert rows.loc[(1, 3), "vision_tokens_mean"] == 1
-    assert rows.loc[(9, 3), "vision_tokens_mean"] > 4
+    assert rows.loc[(1, 3), "mean_vision_tokens"] == 1
+    assert rows.loc[(9, 3), "mean_vision_tokens"] > 4
     assert rows["flops_per_sample"].nunique() == 3
     assert (rows["ci_low"] <= rows["accuracy"]).all()
     assert {"vision_p99_ms", "prefill_p50_ms", "decode_mean_ms"} <= set(rows)
     told = json.loads((tmp_path / "results/accuracy/knobs/accuracy_results.json").read_text())
-    assert {"max_crops", "accuracy", "batch_size_used", "num_samples", "std", "duration_seconds"} <= (
+    assert {"max_crops", "accuracy", "batch_size_used", "num_samples", "std", "duration_s"} <= (
         told["summary"][0].keys())  # fmt: skip
     assert len(told["all_samples"]) == 3 * 24
     assert told["config"]["num_samples"] == 24
@@ -233,7 +233,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     )
     assert result.metrics.batch_size <= largest.batch_size // 2
     assert answers(result) == answers(at_budget) == answers(reference)
-    assert result.metrics.peak_mem_mib <= 3.5
+    assert result.metrics.peak_memory_mib <= 3.5
     nothing = measured(tmp_path / "nothing", checkpoint, f"--batch-size={found}",
                        **changes | {"memory_budget_mib": 0.5})  # fmt: skip
     assert nothing.status == "oom"

@@ -208,8 +208,8 @@ def _probes(search: Search, seconds: list[float]) -> list[Probe]:
         Probe(
             batch_size=attempt.batch_size,
             outcome=attempt.outcome.outcome,
-            peak_mib=_mib(attempt.outcome),
-            seconds=round(took, 3),
+            peak_memory_mib=_mib(attempt.outcome),
+            duration_s=round(took, 3),
             reason=attempt.outcome.reason,
         )
         for attempt, took in zip(search.attempts, seconds, strict=True)

@@ -1,17 +1,24 @@
 """The record `batch_size.json`: the largest usable batch of a run, with its proof."""
 
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from scripts.lib.results.result import ResultFile
+from scripts.lib.results.result import ResultFile, Upgrades
+from scripts.lib.results.upgrades import renamed
 from scripts.lib.schema.base import StrictModel
 from scripts.lib.sweeps.run import ProbedRun
 
+_PROBE = {"peak_mib": "peak_memory_mib", "seconds": "duration_s"}
 R = TypeVar("R", bound=ProbedRun)
 
 # Raise it when the number that the search returns changes its meaning.
 MEASUREMENT_VERSION = 3
+
+
+def upgraded_from_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of schema 1 with the names of schema 2."""
+    return data | {"probes": [renamed(probe, _PROBE) for probe in data["probes"]]}
 
 
 class Probe(StrictModel):
@@ -19,8 +26,8 @@ class Probe(StrictModel):
 
     batch_size: int
     outcome: Literal["ok", "oom", "unsupported", "failed"]
-    peak_mib: float | None = Field(None, description="Peak memory, where the probe got that far.")
-    seconds: float
+    peak_memory_mib: float | None = Field(None, description="Where the probe got that far.")
+    duration_s: float
     reason: str = ""
 
 
@@ -52,7 +59,9 @@ class BatchSizeResult(ResultFile):
     even the lower limit fits, and the reason says how much memory was missing.
     """
 
-    settings: dict[str, Any] = Field(description="Settings of the run; its kind knows their model.")
+    upgrades: ClassVar[Upgrades] = {1: upgraded_from_1}
+
+    settings: dict[str, Any] = Field(description="Of the run, as its kind models them.")
     batch_size: int | None
     recommended_batch_size: int | None = Field(
         None,
@@ -109,6 +118,6 @@ class BatchSizeResult(ResultFile):
         return sum(probe.outcome == "oom" for probe in self.probes)
 
     @property
-    def seconds(self) -> float:
+    def duration_s(self) -> float:
         """Seconds that all probes took together."""
-        return sum(probe.seconds for probe in self.probes)
+        return sum(probe.duration_s for probe in self.probes)

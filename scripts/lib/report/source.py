@@ -12,7 +12,7 @@ from scripts.lib.presentation.shown import Presentation, Shown
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
 from scripts.lib.schema.errors import InputError
-from scripts.lib.summary.collecting import Batch, batch_files, read_batch, read_summary
+from scripts.lib.summary.collecting import Batch, Summary, batch_files, read_batch, read_summary
 
 
 class Source:
@@ -26,7 +26,7 @@ class Source:
         self,
         folder: str | Path,
         sweeps: list[str] | None = None,
-        summary: pd.DataFrame | None = None,
+        summary: Summary | None = None,
     ):
         """Read from `folder`; `summary` takes the place of its `summary.parquet`."""
         self.folder, self._sweeps, self._summary = Path(folder), sweeps, summary
@@ -36,13 +36,14 @@ class Source:
     def summary(self) -> pd.DataFrame:
         """The rows of all kinds. Raises InputError where there is no summary."""
         if self._summary is not None:
-            return self._summary
+            return self._summary.runs
         return read_summary(self.folder / "summary.parquet")
 
     def rows(self, kind: str) -> pd.DataFrame:
         """Rows of one kind. Raises InputError where there is no summary."""
         if self._summary is not None:
-            return self._summary[self._summary["kind"] == kind]
+            frame = self._summary.by_kind.get(kind)
+            return self._summary.runs.iloc[:0] if frame is None else frame
         path = self.folder / "summary" / f"{kind}.parquet"
         return read_summary(path) if path.exists() else self.summary.iloc[:0]
 

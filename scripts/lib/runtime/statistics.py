@@ -10,7 +10,7 @@ import numpy as np
 def summarize(times_ms: list[float]) -> dict[str, float | None]:
     """Location, spread and the 95 % interval of the median of trial times.
 
-    The keys are the fields of `TrainingMetrics`. Times are never negative, so cv is well defined
+    The keys are the fields of `TrainingMetrics`. Times are never negative, so the coefficient of variation is well defined
     unless all are zero.
     """
     times = np.asarray(times_ms, dtype=float)
@@ -19,15 +19,15 @@ def summarize(times_ms: list[float]) -> dict[str, float | None]:
     low, high = median_interval(times_ms) or (None, None)
     p10, median, p90, p99 = (float(value) for value in np.percentile(times, [10, 50, 90, 99]))
     return {
-        "mean_time_ms": mean,
-        "std_time_ms": std,
-        "median_time_ms": median,
-        "median_ci_low_ms": low,
-        "median_ci_high_ms": high,
-        "p10_time_ms": p10,
-        "p90_time_ms": p90,
-        "p99_time_ms": p99,
-        "cv": std / mean if mean else 0.0,
+        "mean_step_time_ms": mean,
+        "std_step_time_ms": std,
+        "median_step_time_ms": median,
+        "median_step_time_ci_low_ms": low,
+        "median_step_time_ci_high_ms": high,
+        "p10_step_time_ms": p10,
+        "p90_step_time_ms": p90,
+        "p99_step_time_ms": p99,
+        "cv_step_time": std / mean if mean else 0.0,
     }
 
 

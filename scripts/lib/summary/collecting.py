@@ -1,7 +1,8 @@
 """Collect results into tables: every expected run has its row, or is named as missing."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,13 @@ from scripts.lib.kinds.registry import KINDS
 from scripts.lib.runtime.progress import progress
 from scripts.lib.schema.base import Name, StrictModel
 from scripts.lib.schema.errors import InputError
-from scripts.lib.summary.rows import columns_of, columns_of_all, missing_row, row_of
+from scripts.lib.summary.rows import (
+    columns_of_all,
+    detailed_columns_of,
+    detailed_rows_of,
+    missing_row,
+    row_of,
+)
 
 
 class Batch(StrictModel):
@@ -50,11 +57,26 @@ def read_batch(path: str | Path) -> Batch:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise InputError(f"{path}: is no batch file; delete it and run the workflow") from None
+        raise InputError(f"{path}: not a batch file; delete it and run the workflow") from None
 
 
-def collect(batches: Iterable[Batch], results_dir: str | Path) -> pd.DataFrame:
-    """Table of the rows of all runs in `batches`, in order; a run of several sweeps stands once.
+@dataclass(frozen=True)
+class Summary:
+    """All rows: of `runs` of all kinds, one each, and by kind with a row per thing measured."""
+
+    runs: pd.DataFrame
+    by_kind: dict[str, pd.DataFrame]
+
+    @classmethod
+    def of_rows(cls, rows: list[dict[str, Any]]) -> "Summary":
+        """Make a summary of rows of runs, each of which measured one thing."""
+        kinds = dict.fromkeys(row["kind"] for row in rows)
+        details = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
+        return cls(table(rows), {kind: _detailed(kind, rows) for kind, rows in details.items()})
+
+
+def collect(batches: Iterable[Batch], results_dir: str | Path) -> Summary:
+    """Collect the rows of all runs in `batches`, in order; a run of several sweeps counts once.
 
     A run whose result is missing or cannot be read has a row with `status: missing` and the
     reason. One result is in memory at a time.
@@ -65,31 +87,34 @@ def collect(batches: Iterable[Batch], results_dir: str | Path) -> pd.DataFrame:
             named = sweeps.setdefault((run, batch.kind), [])
             if batch.sweep not in named:
                 named.append(batch.sweep)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    details: dict[str, list[dict[str, Any]]] = {}
     with progress("reading results", len(sweeps)) as advance:
         for (run, kind), names in sweeps.items():
-            rows.append(_row(run, kind, " ".join(names), results_dir))
+            row, detailed = _rows(run, kind, " ".join(names), results_dir)
+            rows.append(row)
+            details.setdefault(kind, []).extend(detailed)
             advance()
-    return table(rows)
+    by_kind = {kind: _detailed(kind, details[kind]) for kind in KINDS if kind in details}
+    return Summary(table(rows), by_kind)
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Table of rows with the columns and types of their kinds."""
-    columns = columns_of_all([row["kind"] for row in rows])
+    """Table of rows of runs with the columns and types of their kinds."""
+    return _frame(rows, columns_of_all([row["kind"] for row in rows]))
+
+
+def _detailed(kind: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return _frame(rows, detailed_columns_of(kind))
+
+
+def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             name: pd.array([row.get(name) for row in rows], dtype=dtype)
             for name, dtype in columns.items()
         }
     )
-
-
-def by_kind(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each kind of a summary and its rows, with the columns of the kind alone."""
-    for kind in KINDS:
-        rows = summary[summary["kind"] == kind]
-        if len(rows):
-            yield kind, rows[[name for name in columns_of(kind) if name in rows]]
 
 
 def read_summary(path: str | Path) -> pd.DataFrame:
@@ -99,7 +124,7 @@ def read_summary(path: str | Path) -> pd.DataFrame:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:  # pyarrow's errors are among them
-        raise InputError(f"{path}: is no Parquet file with a summary") from None
+        raise InputError(f"{path}: not a Parquet file with a summary") from None
 
 
 def missing_in(frame: pd.DataFrame) -> list[str]:
@@ -108,12 +133,16 @@ def missing_in(frame: pd.DataFrame) -> list[str]:
     return [f"{row.run}: {row.reason}" for row in missing.itertuples()]
 
 
-def _row(run: str, kind: str, sweeps: str, results_dir: str | Path) -> dict[str, Any]:
+def _rows(
+    run: str, kind: str, sweeps: str, results_dir: str | Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Row of a run, and its rows in the summary of its kind."""
     path = KINDS[kind].result_path(results_dir, run)
     try:
         result = KINDS[kind].read_result(path)
+        if result.run != run:
+            raise InputError(f"{path}: is the result of {result.run}")
     except InputError as error:
-        return missing_row(run, kind, sweeps, str(error))
-    if result.run != run:
-        return missing_row(run, kind, sweeps, f"{path}: is the result of {result.run}")
-    return row_of(result, sweeps)
+        row = missing_row(run, kind, sweeps, str(error))
+        return row, [row]
+    return row_of(result, sweeps), detailed_rows_of(result, sweeps)

@@ -48,7 +48,7 @@ def compare(sweep: str, results: Sequence[AccuracyResult]) -> list[Compared]:
         by_run[alias] if alias else result for result, alias in zip(results, aliases, strict=True)
     ]
     flops = pareto_set([_cost(result, "flops_per_sample") for result in measured])
-    latency = pareto_set([_cost(result, "latency_per_sample_ms") for result in measured])
+    latency = pareto_set([_cost(result, "mean_latency_per_sample_ms") for result in measured])
     found = []
     for result, alias, on_flops, on_latency in zip(results, aliases, flops, latency, strict=True):
         reference = references[result.settings.model]

@@ -36,20 +36,20 @@ def _line(point: Compared) -> dict[str, Any]:
         return line | {"reason": result.reason}
     return line | {
         "accuracy": metrics.accuracy,
-        "batch_size_used": metrics.batch_size,
+        "batch_size_used": result.effective.batch_size,
         "num_samples": metrics.samples_evaluated,
-        "std": metrics.std,
-        "std_error": metrics.std_error,
-        "ci_low": metrics.ci_low,
-        "ci_high": metrics.ci_high,
+        "std": metrics.std_score,
+        "std_error": metrics.accuracy_std_error,
+        "ci_low": metrics.accuracy_ci_low,
+        "ci_high": metrics.accuracy_ci_high,
         "difference": point.difference,
         "difference_ci_low": point.difference_ci_low,
         "difference_ci_high": point.difference_ci_high,
         "alias_of": point.alias_of,
         "flops_per_sample": metrics.flops_per_sample,
-        "active_parameters": metrics.active_parameters,
-        "latency_per_sample_ms": metrics.latency_per_sample_ms,
-        "duration_seconds": metrics.duration_seconds,
+        "active_parameters": metrics.num_active_parameters,
+        "latency_per_sample_ms": metrics.mean_latency_per_sample_ms,
+        "duration_seconds": metrics.duration_s,
     }
 
 

@@ -59,7 +59,7 @@ def pareto(view: View) -> Figure:
     sweeps = list(dict.fromkeys(point.sweep for point in points))[:MAX_SERIES]
     costs = (
         ("flops_per_sample", "pareto_flops", 1e-6, "MFLOPs of a sample"),
-        ("latency_per_sample_ms", "pareto_latency", 1, "ms of a sample, measured"),
+        ("mean_latency_per_sample_ms", "pareto_latency", 1, "ms of a sample, measured"),
     )
     for axes, (cost, flag, scale, label) in zip(grid, costs, strict=True):
         for number, sweep in enumerate(sweeps):
@@ -190,8 +190,8 @@ def _curve(axes: Axes, knob: str, results: list[AccuracyResult], number: int, na
 
     ordered = sorted(results, key=place)
     values = np.array([result.metrics.accuracy for result in ordered])
-    low = values - [result.metrics.ci_low for result in ordered]
-    high = np.array([result.metrics.ci_high for result in ordered]) - values
+    low = values - [result.metrics.accuracy_ci_low for result in ordered]
+    high = np.array([result.metrics.accuracy_ci_high for result in ordered]) - values
     axes.errorbar(
         [place(result) for result in ordered], values, yerr=[low.clip(0), high.clip(0)],
         color=COLORS[number], linestyle=LINES[number % len(LINES)], label=name,

@@ -16,7 +16,7 @@ class Work:
     """Weights in matrix products of a token, and what attention costs by context."""
 
     parameters: int
-    active_parameters: int
+    num_active_parameters: int
     decoder_weights: float
     head_weights: int
     attention_width: int
@@ -47,7 +47,7 @@ def work_of(loaded: Loaded) -> Work:
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     return Work(
         parameters=parameters,
-        active_parameters=round(parameters - inactive),
+        num_active_parameters=round(parameters - inactive),
         decoder_weights=weights,
         head_weights=head.weight.numel() if head is not None else 0,
         attention_width=width,

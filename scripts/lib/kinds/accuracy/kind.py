@@ -27,6 +27,13 @@ def trains_the_embedded_model(runs: Sequence[Settings]) -> bool:
     return any(run["embedded"] for run in runs)
 
 
+FIRST = (
+    "sweep", "model", "max_crops", "top_k", "num_active_blocks", "block_selection", "status",
+    "accuracy", "accuracy_ci_low", "accuracy_ci_high", "difference", "mean_latency_per_sample_ms",
+    "flops_per_sample", "peak_memory_mib", "reason",
+)  # fmt: skip
+
+
 class Accuracy(Kind[AccuracyRun, AccuracyResult]):
     """Accuracy on a data set at one setting of the knobs."""
 
@@ -43,7 +50,10 @@ class Accuracy(Kind[AccuracyRun, AccuracyResult]):
         category="Accuracy",
         package="scripts.lib.kinds.accuracy",
         tables=(
-            Shown("accuracy", "Accuracy against Efficiency Knobs", "points", reads="view"),
+            Shown(
+                "accuracy", "Accuracy against Efficiency Knobs", "points", reads="view",
+                first=FIRST,
+            ),
         ),
         figures=(
             Shown("accuracy_knobs", "Accuracy against each knob", "knobs", reads="view"),

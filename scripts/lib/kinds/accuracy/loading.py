@@ -23,6 +23,7 @@ from scripts.lib.schema.errors import InputError
 NUM_THREADS = 1
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass

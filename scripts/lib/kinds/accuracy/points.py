@@ -16,10 +16,12 @@ from scripts.lib.kinds.accuracy.config import AccuracyRun
 from scripts.lib.kinds.accuracy.data import Samples, read_samples
 from scripts.lib.kinds.accuracy.evaluation import Evaluator, example_images, turned_knobs
 from scripts.lib.kinds.accuracy.flops import Work, flops_per_sample, work_of
-from scripts.lib.kinds.accuracy.loading import NUM_THREADS, load
-from scripts.lib.kinds.accuracy.result import AccuracyMetrics, ImportanceResult, Latency
+from scripts.lib.kinds.accuracy.loading import NUM_THREADS, PRECISIONS, Loaded, load
+from scripts.lib.kinds.accuracy.result import AccuracyMetrics, ImportanceResult
 from scripts.lib.kinds.accuracy.shards import append_line, read_lines, union
 from scripts.lib.results.files import write_text
+from scripts.lib.results.result import Effective
+from scripts.lib.runtime.effective import dtype_name, effective_of_device
 from scripts.lib.runtime.progress import progress
 from scripts.lib.runtime.statistics import bootstrap_interval
 from scripts.lib.runtime.torch_device import limit_memory
@@ -66,10 +68,10 @@ def evaluate_share(point: Point, rank: int, world: int, device: torch.device) ->
             **loaded.top_k.describe(),
             "total_blocks": loaded.blocks.own,
             "experts_implementation": loaded.experts_implementation,
-            "attn_implementation": loaded.attn_implementation,
             "batch_size": evaluator.batch_size,
+            "effective": _effective(loaded, device).model_dump(),
             "ooms": evaluator.ooms,
-            "peak_mem_mib": evaluator.peak_bytes / MIB,
+            "peak_memory_mib": evaluator.peak_bytes / MIB,
         }
     write_text(point.folder / REPORT.format(rank), json.dumps(report) + "\n")
 
@@ -98,32 +100,34 @@ def collect(point: Point, samples: Samples, world: int, identity: str) -> Accura
     ooms = [oom for report in reports for oom in report["ooms"]]
     return AccuracyMetrics(
         accuracy=float(scores.mean()),
-        std=std,
-        std_error=std / len(scores) ** 0.5,
-        ci_low=low,
-        ci_high=high,
+        std_score=std,
+        accuracy_std_error=std / len(scores) ** 0.5,
+        accuracy_ci_low=low,
+        accuracy_ci_high=high,
         samples_evaluated=len(scores),
-        batch_size=min(report["batch_size"] for report in reports),
         actual_max_crops=max(sample["crops"] for sample in found),
         actual_top_k=first["top_k"],
         actual_num_active_blocks=first["num_active_blocks"],
         active_blocks=first["active_blocks"],
         num_experts=first["num_experts"],
         total_blocks=first["total_blocks"],
-        **{f"{name}_mean": value for name, value in means.items()},
-        parameters=work.parameters,
-        active_parameters=work.active_parameters,
+        **{f"mean_{name}": value for name, value in means.items()},
+        num_parameters=work.parameters,
+        num_active_parameters=work.active_parameters,
         flops_per_sample=float(np.mean(costs)),
-        duration_seconds=duration,
+        duration_s=duration,
         samples_per_s=len(scores) / duration,
-        **{stage: _latency([b[f"{stage}_ms"] for b in batches]) for stage in STAGES},
-        latency=_latency(totals),
-        latency_per_sample_ms=sum(totals) / sum(sizes),
-        peak_mem_mib=max(report["peak_mem_mib"] for report in reports),
+        **{
+            name: value
+            for stage in STAGES
+            for name, value in _latency(stage, [b[f"{stage}_ms"] for b in batches]).items()
+        },
+        **_latency("batch", totals),
+        mean_latency_per_sample_ms=sum(totals) / sum(sizes),
+        peak_memory_mib=max(report["peak_memory_mib"] for report in reports),
         input_digest=_digest(found),
         model_identity=identity,
         experts_implementation=first["experts_implementation"],
-        attn_implementation=first["attn_implementation"],
         oom_events=len(ooms),
         ooms=ooms,
         batches=[
@@ -176,7 +180,7 @@ def measure_importance(
         accuracy=whole,
         accuracy_without=without,
         ranking=sorted(blocks, key=lambda block: (without[block], block)),
-        seconds=time.perf_counter() - start,
+        duration_s=time.perf_counter() - start,
     )
 
 
@@ -188,9 +192,31 @@ def _slowest(batches: list[dict[str, Any]]) -> float:
     return max(seconds.values())
 
 
-def _latency(times: list[float]) -> Latency:
-    p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
-    return Latency(mean_ms=float(np.mean(times)), p50_ms=p50, p95_ms=p95, p99_ms=p99)
+def _latency(stage: str, times: list[float]) -> dict[str, float]:
+    """Return the columns of one stage over all batches, milliseconds a batch."""
+    median, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
+    found = {"mean": float(np.mean(times)), "median": median, "p95": p95, "p99": p99}
+    return {f"{statistic}_{stage}_time_ms": value for statistic, value in found.items()}
+
+
+def effective_of(point: Point, world: int) -> Effective:
+    """Return what the ranks of a finished point ran with: the first, with the smallest batch."""
+    reports = [json.loads((point.folder / REPORT.format(r)).read_text()) for r in range(world)]
+    first = Effective.model_validate(reports[0]["effective"])
+    return first.model_copy(update={"batch_size": min(report["batch_size"] for report in reports)})
+
+
+def _effective(loaded: Loaded, device: torch.device) -> Effective:
+    """Read from the live model what a rank runs with."""
+    dtype = next(loaded.model.parameters()).dtype
+    return effective_of_device(device).model_copy(
+        update={
+            "precision": PRECISIONS.get(dtype),
+            "weights_dtype": dtype_name(dtype),
+            "attn_implementation": loaded.attn_implementation,
+            "compile": False,
+        }
+    )
 
 
 def _digest(samples: list[dict[str, Any]]) -> str:

@@ -1,11 +1,13 @@
 """The result of one point of an accuracy sweep: `accuracy.json`."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scripts.lib.kinds.accuracy.config import AccuracyRun
-from scripts.lib.results.result import Result
+from scripts.lib.kinds.accuracy.upgrades import upgraded_from_1
+from scripts.lib.results.result import Result, Upgrades
+from scripts.lib.results.upgrades import renamed
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a score, a count or a time changes its meaning: all runs are measured again.
@@ -46,53 +48,56 @@ class OutOfMemory(StrictModel):
     reason: str
 
 
-class Latency(StrictModel):
-    """One stage over all batches, milliseconds a batch."""
-
-    mean_ms: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-
 class AccuracyMetrics(StrictModel):
     """What was measured at one point."""
 
     accuracy: float = Field(description="Mean score of the samples.")
-    std: float = Field(description="Standard deviation of the scores.")
-    std_error: float
-    ci_low: float = Field(description="95 % bootstrap interval of the accuracy, lower end.")
-    ci_high: float
+    std_score: float = Field(description="Standard deviation of the scores.")
+    accuracy_std_error: float
+    accuracy_ci_low: float = Field(
+        description="95 % bootstrap interval of the accuracy, lower end."
+    )
+    accuracy_ci_high: float
     samples_evaluated: int
-    batch_size: int = Field(description="Samples of a batch; after an out-of-memory the smaller.")
     actual_max_crops: int = Field(description="Most crops that an image really had.")
     actual_top_k: int | None
     actual_num_active_blocks: int
     num_experts: int | None
     total_blocks: int
-    crops_mean: float
-    vision_tokens_mean: float
-    prompt_tokens_mean: float
-    new_tokens_mean: float
-    parameters: int
-    active_parameters: int = Field(description="Without experts and blocks that are not used.")
+    mean_crops: float
+    mean_vision_tokens: float
+    mean_prompt_tokens: float
+    mean_new_tokens: float
+    num_parameters: int
+    num_active_parameters: int = Field(description="Without experts and blocks that are not used.")
     flops_per_sample: float
-    duration_seconds: float = Field(
+    duration_s: float = Field(
         description="Of all batches of the slowest rank; making inputs comes before."
     )
-    samples_per_s: float = Field(description="All samples over `duration_seconds`.")
-    vision: Latency
-    prefill: Latency
-    decode: Latency
-    latency: Latency = Field(description="All stages together.")
-    latency_per_sample_ms: float = Field(description="Mean time of a batch over its samples.")
-    peak_mem_mib: float = Field(
+    samples_per_s: float = Field(description="All samples over `duration_s`.")
+    mean_vision_time_ms: float = Field(description="Of a batch, milliseconds; likewise below.")
+    median_vision_time_ms: float
+    p95_vision_time_ms: float
+    p99_vision_time_ms: float
+    mean_prefill_time_ms: float
+    median_prefill_time_ms: float
+    p95_prefill_time_ms: float
+    p99_prefill_time_ms: float
+    mean_decode_time_ms: float
+    median_decode_time_ms: float
+    p95_decode_time_ms: float
+    p99_decode_time_ms: float
+    mean_batch_time_ms: float = Field(description="All stages together.")
+    median_batch_time_ms: float
+    p95_batch_time_ms: float
+    p99_batch_time_ms: float
+    mean_latency_per_sample_ms: float = Field(description="Mean time of a batch over its samples.")
+    peak_memory_mib: float = Field(
         description="Largest of all batches; on a CPU without a budget of the first one."
     )
     input_digest: str = Field(description="Of the inputs of all samples.")
     model_identity: str = Field(description="Commit or contents of the checkpoint.")
     experts_implementation: str | None
-    attn_implementation: str | None
     oom_events: int
     active_blocks: list[int] = Field(description="Numbers of the blocks that stayed.")
     ooms: list[OutOfMemory]
@@ -103,7 +108,9 @@ class AccuracyMetrics(StrictModel):
 
 
 class AccuracyResult(Result[AccuracyRun, AccuracyMetrics]):
-    """Row of one point of an accuracy sweep."""
+    """Result of one point of an accuracy sweep."""
+
+    upgrades: ClassVar[Upgrades] = {1: upgraded_from_1}
 
     kind: Literal["accuracy"] = "accuracy"
 
@@ -111,10 +118,15 @@ class AccuracyResult(Result[AccuracyRun, AccuracyMetrics]):
 class ImportanceResult(StrictModel):
     """What leaving out each block costs: `importance.json`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, data: Any) -> Any:
+        return renamed(data, {"seconds": "duration_s"}) if isinstance(data, dict) else data
+
     model: str
     samples_evaluated: int
     metric: str
     accuracy: float = Field(description="With all blocks.")
     accuracy_without: list[float] = Field(description="Without the block of this number.")
     ranking: list[int] = Field(description="All blocks, the most important first.")
-    seconds: float
+    duration_s: float

@@ -14,7 +14,7 @@ from scripts.lib.sweeps.sweep import GridSweep, entry_of
 
 DdpMode = Literal["static", "dynamic", "sorted"]
 CostType = Literal["tokens", "tokens_sq", "fitted"]
-DdpPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+DdpPrecision = Literal["auto", "fp32", "bf16_mixed", "fp16_mixed"]
 Task = Literal["sequence_classification", "causal_lm"]
 Ranks = Annotated[int, Field(ge=1, le=4096)]
 GlobalBatch = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -92,8 +92,8 @@ class DdpAxes(StrictModel):
     )
     precision: Axis[DdpPrecision] = Field(
         ["auto"],
-        description="`fp32`, or autocast with `bf16` or `fp16` over fp32 weights. `auto`: 16 bits "
-        "on CUDA, `fp32` on a CPU.",
+        description="`fp32`, or autocast with `bf16_mixed` or `fp16_mixed` over fp32 weights. "
+        "`auto`: `bf16_mixed` on CUDA, `fp32` on a CPU.",
     )
 
 

@@ -91,7 +91,7 @@ def metrics_of(folders: Sequence[str | Path]) -> "DdpResult":
         directory.settings | {"modes": list(found), "seeds": [directory.seed]}
     )
     metrics = collect_metrics(
-        run, lambda mode, _: Path(found[mode][0]), device=run.device, backend="", pinned=False,
+        run, lambda mode, _: Path(found[mode][0]), backend="", pinned=False,
         largest_local_batch=None, cost_coefficients=None, warnings=[],
     )  # fmt: skip
     return DdpResult.model_construct(settings=run, metrics=metrics)

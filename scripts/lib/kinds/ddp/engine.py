@@ -32,6 +32,7 @@ from scripts.lib.kinds.ddp.records import (
     merge,
     read_run,
     write_csv,
+    write_effective,
     write_text_summary,
 )
 from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION
@@ -46,6 +47,7 @@ from scripts.lib.kinds.ddp.step import (
 )
 from scripts.lib.kinds.ddp.streams import Stream
 from scripts.lib.results.files import write_text
+from scripts.lib.results.result import Effective
 from scripts.lib.runtime.progress import progress
 from scripts.lib.schema.errors import InputError
 from scripts.lib.sweeps.identity import identity_of
@@ -162,7 +164,7 @@ def _train_seed(
             raise Diverged(f"loss of the evaluation is not finite after the steps of {mode.name}")
         dist.barrier()
         if dist.get_rank() == 0:
-            _finish(job, mode.name, seed, found)
+            _finish(job, mode.name, seed, found, mode.learner.effective())
 
 
 def _warm_up(job: Job, modes: list[Mode]) -> None:
@@ -311,16 +313,19 @@ def _has_records(job: Job, state: dict[str, Any]) -> bool:
     return True
 
 
-def _finish(job: Job, mode: str, seed: int, evaluation: dict[str, float]) -> None:
+def _finish(
+    job: Job, mode: str, seed: int, evaluation: dict[str, float], effective: Effective
+) -> None:
     folder = job.folder_of(mode, seed)
     merge(folder)
     summary = summarise_run(read_run(folder), job.run.warmup_steps)
     lengths = job.text.train.lengths(job.run.max_length)
+    write_effective(folder, effective)
     write_text_summary(folder, lengths, len(job.text.evaluation))
     row = {"mode": mode, "seed": seed, "ranks": job.run.ranks, **summary, **evaluation}
     write_csv(folder / "summary.csv", [row])
     log.info("%s, seed %d: %.1f ms per step, loss %.4f, evaluation %.4f, accuracy %.3f",
-             mode, seed, summary["step_time_mean_ms"], summary["final_loss"],
+             mode, seed, summary["mean_step_time_ms"], summary["final_loss"],
              evaluation["eval_loss"], evaluation["eval_accuracy"])  # fmt: skip
 
 

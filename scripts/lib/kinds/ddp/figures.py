@@ -143,8 +143,8 @@ def _finished(results: Sequence[DdpResult]) -> list[DdpResult]:
 
 
 def _modes(result: DdpResult) -> list[tuple[str, list[SeedMetrics]]]:
-    found = ((mode, getattr(result.metrics, mode)) for mode in MODES)
-    return [(mode, metrics.seeds) for mode, metrics in found if metrics]
+    found = {metrics.mode: metrics.seeds for metrics in result.metrics.modes}
+    return [(mode, found[mode]) for mode in MODES if mode in found]
 
 
 def _curve(axes: Axes, mode: str, values: np.ndarray, middle: Callable[..., np.ndarray]) -> None:

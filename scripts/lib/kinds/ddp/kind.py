@@ -1,13 +1,20 @@
 """The kind `ddp`: data-parallel training with static, dynamic and sorted batches."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from scripts.lib.kinds.base import Kind, Settings
 from scripts.lib.kinds.ddp.config import DdpRun, DdpSweep, TextData, former_text_digest, text_digest
 from scripts.lib.kinds.ddp.probing import DdpProbing
 from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION, DdpResult
+from scripts.lib.kinds.ddp.upgrades import settings_of_today
 from scripts.lib.presentation.shown import Presentation, Shown
 from scripts.lib.sweeps.checkpoints import files_in
+
+FIRST = (
+    "model", "ranks", "global_batch", "max_length", "mode", "status", "mean_step_time_ms", "gain",
+    "gain_ci_low", "gain_ci_high", "padded_gain", "imbalance", "tokens_per_s", "eval_loss", "reason",
+)  # fmt: skip
 
 
 class Ddp(Kind[DdpRun, DdpResult]):
@@ -25,7 +32,7 @@ class Ddp(Kind[DdpRun, DdpResult]):
         name="ddp",
         category="Data-parallel training",
         package="scripts.lib.kinds.ddp",
-        tables=(Shown("ddp", "Data-Parallel Modes", "modes"),),
+        tables=(Shown("ddp", "Data-Parallel Modes", "modes", first=FIRST),),
         figures=(
             Shown("ddp_step_time", "Time per step", "step_time", reads="results"),
             Shown("ddp_imbalance", "Imbalance over the steps", "imbalance", reads="results"),
@@ -54,6 +61,10 @@ class Ddp(Kind[DdpRun, DdpResult]):
     def user_files(self, settings: Settings) -> list[str]:
         """Return the files of a model that is a folder of the user's."""
         return [] if settings["size"] else files_in(settings["model"])
+
+    def settings_of_today(self, settings: Settings) -> dict[str, Any]:
+        """Return settings with the names of precisions of today."""
+        return settings_of_today(dict(settings))
 
     def former_data(self, former: Settings, settings: Settings) -> Iterator[tuple[str, str]]:
         """Yield the folders of the tokenised text."""

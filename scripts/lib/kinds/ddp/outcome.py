@@ -9,7 +9,7 @@ import numpy as np
 from scripts.lib.kinds.ddp.analysis import block_times, per_step, summarise_run
 from scripts.lib.kinds.ddp.config import DdpRun
 from scripts.lib.kinds.ddp.records import read_evaluation, read_run, read_text_summary
-from scripts.lib.kinds.ddp.result import DdpMetrics, ModeMetrics, SeedMetrics
+from scripts.lib.kinds.ddp.result import DdpMetrics, ModeMetrics, SeedMetrics, fastest
 from scripts.lib.runtime.statistics import positive_interval, ratio_interval
 from scripts.lib.schema.errors import InputError
 
@@ -19,7 +19,7 @@ MIN_PAIRS = 6
 MEANS = tuple(
     name
     for name in ModeMetrics.model_fields
-    if name not in ("seeds",) and "gain" not in name and "_ci_" not in name
+    if name not in ("mode", "seeds") and "gain" not in name and "_ci_" not in name
 )
 
 
@@ -38,20 +38,21 @@ def collect_metrics(
         mode: [read_evaluation(folder_of(mode, seed)) for seed in run.seeds] for mode in run.modes
     }
     blocks = {mode: _blocks(run, found) for mode, found in records.items()}
-    modes = {mode: _mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes}
+    modes = [_mode(run, records, evaluations[mode], blocks, mode) for mode in run.modes]
     text = read_text_summary(folder_of(run.modes[0], run.seeds[0]))
     lengths = np.repeat(np.arange(len(text["length_counts"])), text["length_counts"])
     peaks = [found["peak_mem_mib"].max() for seeds in records.values() for found in seeds]
     p50, p90, p99 = (float(value) for value in np.percentile(lengths, [50, 90, 99]))
     return DdpMetrics(
         **text,
-        length_mean=float(lengths.mean()),
-        length_p50=p50,
-        length_p90=p90,
-        length_p99=p99,
-        length_max=int(lengths.max()),
+        mean_sample_length=float(lengths.mean()),
+        median_sample_length=p50,
+        p90_sample_length=p90,
+        p99_sample_length=p99,
+        max_sample_length=int(lengths.max()),
         peak_memory_mib=float(max(peaks)),
-        **modes,
+        modes=modes,
+        **fastest(modes),
         **others,
     )
 
@@ -79,7 +80,7 @@ def _mode(
         summarise_run(found, warmup) | evaluation
         for found, evaluation in zip(records[mode], evaluations, strict=True)
     ]
-    low, high = positive_interval([found["step_time_mean_ms"] for found in summaries]) or (
+    low, high = positive_interval([found["mean_step_time_ms"] for found in summaries]) or (
         None,
         None,
     )
@@ -97,7 +98,12 @@ def _mode(
     ]
     means = {name: float(np.mean([found[name] for found in summaries])) for name in MEANS}
     return ModeMetrics(
-        **means, **gains, step_time_ci_low_ms=low, step_time_ci_high_ms=high, seeds=seeds
+        mode=mode,
+        **means,
+        **gains,
+        mean_step_time_ci_low_ms=low,
+        mean_step_time_ci_high_ms=high,
+        seeds=seeds,
     )
 
 
@@ -140,5 +146,5 @@ def _seed(
         seed=seed,
         **{name: [round(float(value), 6) for value in steps[name]] for name in named},
         wait_share=[round(float(value), 6) for value in wait / time],
-        **{n: summary[n] for n in ("step_time_mean_ms", "eval_loss", "eval_accuracy")},
+        **{n: summary[n] for n in ("mean_step_time_ms", "eval_loss", "eval_accuracy")},
     )

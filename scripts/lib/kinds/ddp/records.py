@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scripts.lib.results.files import atomic_path, write_text
+from scripts.lib.results.result import Effective
 from scripts.lib.schema.errors import InputError
 
 
@@ -144,6 +145,22 @@ def write_text_summary(folder: Path, lengths: np.ndarray, eval_samples: int) -> 
         "length_counts": np.bincount(lengths).tolist(),
     }
     write_text(folder / "text.json", json.dumps(summary) + "\n")
+
+
+def write_effective(folder: Path, effective: Effective) -> None:
+    """Write what a run ran with to `effective.json` of its directory."""
+    write_text(folder / "effective.json", effective.model_dump_json() + "\n")
+
+
+def read_effective(folder: str | Path) -> Effective | None:
+    """Read `effective.json` of a run directory; None in one of an older version."""
+    path = Path(folder, "effective.json")
+    if not path.exists():
+        return None
+    try:
+        return Effective.model_validate_json(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not valid: {error}") from None
 
 
 def read_text_summary(folder: str | Path) -> dict[str, Any]:

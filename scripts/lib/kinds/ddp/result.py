@@ -1,11 +1,12 @@
 """The result of a data-parallel run: `ddp.json`."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from scripts.lib.kinds.ddp.config import DdpRun
-from scripts.lib.results.result import Result
+from scripts.lib.kinds.ddp.upgrades import upgraded_from_1
+from scripts.lib.results.result import Result, Upgrades
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a time, a cost or a share changes its meaning: all runs are measured again.
@@ -23,7 +24,7 @@ class SeedMetrics(StrictModel):
     wait_share: list[float] = Field(
         description="Share of waiting in the time after the warm-up, rank by rank."
     )
-    step_time_mean_ms: float
+    mean_step_time_ms: float
     eval_loss: float
     eval_accuracy: float
 
@@ -31,21 +32,22 @@ class SeedMetrics(StrictModel):
 class ModeMetrics(StrictModel):
     """One mode; figures are means over the seeds, of the steps after the warm-up."""
 
-    step_time_mean_ms: float = Field(description="Time of the slowest rank, schedule included.")
-    step_time_ci_low_ms: float | None = Field(
+    mode: str
+    mean_step_time_ms: float = Field(description="Time of the slowest rank, schedule included.")
+    mean_step_time_ci_low_ms: float | None = Field(
         description="95 % interval over the seeds, on logarithms, lower end; None with one seed."
     )
-    step_time_ci_high_ms: float | None
-    step_time_p50_ms: float
-    step_time_p95_ms: float
-    step_time_p99_ms: float
+    mean_step_time_ci_high_ms: float | None
+    median_step_time_ms: float
+    p95_step_time_ms: float
+    p99_step_time_ms: float
     gain: float | None = Field(description="Time of `static` over the time of this mode.")
     gain_ci_low: float | None = Field(
         description="95 % bootstrap interval over pairs of neighbouring blocks, lower end; None "
         "with fewer than 6 pairs."
     )
     gain_ci_high: float | None
-    cpu_time_mean_ms: float = Field(description="Processor time of the busiest rank.")
+    mean_cpu_time_ms: float = Field(description="Processor time of the busiest rank.")
     cpu_gain: float | None = Field(description="The same ratio of processor times.")
     padded_gain: float | None = Field(
         description="Expected largest padded tokens of a rank: `static` over this mode."
@@ -57,7 +59,7 @@ class ModeMetrics(StrictModel):
     wait_share: float
     allreduce_share: float
     schedule_share: float
-    schedule_mean_ms: float
+    mean_schedule_time_ms: float
     samples_per_s: float
     tokens_per_s: float = Field(description="Tokens without padding.")
     final_loss: float
@@ -67,18 +69,17 @@ class ModeMetrics(StrictModel):
 
 
 class DdpMetrics(StrictModel):
-    """What was measured, mode by mode; a mode that the run leaves out is None."""
+    """What was measured, mode by mode."""
 
-    device: str
     backend: str = Field(description="`gloo` or `nccl`.")
     pinned: bool = Field(description="Whether every rank had a core of its own.")
     train_samples: int
     eval_samples: int
-    length_mean: float = Field(description="Tokens of a sample, cut off at max_length.")
-    length_p50: float
-    length_p90: float
-    length_p99: float
-    length_max: int
+    mean_sample_length: float = Field(description="Tokens of a sample, cut off at max_length.")
+    median_sample_length: float
+    p90_sample_length: float
+    p99_sample_length: float
+    max_sample_length: int
     length_counts: list[int] = Field(description="Samples of 0, 1, 2, ... tokens.")
     peak_memory_mib: float = Field(
         description="Of the rank that had most, with the models of all modes: of CUDA's allocator, "
@@ -90,13 +91,33 @@ class DdpMetrics(StrictModel):
     cost_coefficients: list[float] | None = Field(
         description="Of `fitted`: milliseconds, per token, per token and length."
     )
-    static: ModeMetrics | None = None
-    dynamic: ModeMetrics | None = None
-    sorted: ModeMetrics | None = None
+    fastest_mode: str = Field(description="Mode with the smallest mean time per step.")
+    fastest_mean_step_time_ms: float
+    fastest_gain: float | None = Field(
+        description="Time of `static` over that of the fastest mode, where both were measured."
+    )
+    modes: list[ModeMetrics] = Field(min_length=1, description="In the order of the run.")
     warnings: list[str]
+
+    def mode(self, name: str) -> ModeMetrics:
+        """Return the figures of one mode. Raises KeyError where the run leaves it out."""
+        return {metrics.mode: metrics for metrics in self.modes}[name]
+
+
+def fastest(modes: list[ModeMetrics]) -> dict[str, Any]:
+    """Return the fields of DdpMetrics about the fastest of the modes."""
+    best = min(modes, key=lambda metrics: metrics.mean_step_time_ms)
+    return {
+        "fastest_mode": best.mode,
+        "fastest_mean_step_time_ms": best.mean_step_time_ms,
+        "fastest_gain": best.gain,
+    }
 
 
 class DdpResult(Result[DdpRun, DdpMetrics]):
-    """Row of one data-parallel run."""
+    """Result of one data-parallel run; each of its modes is a row."""
+
+    rows_field = "modes"
+    upgrades: ClassVar[Upgrades] = {1: upgraded_from_1}
 
     kind: Literal["ddp"] = "ddp"

@@ -23,6 +23,8 @@ from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.ddp.cache import Samples, TokenisedText
 from scripts.lib.kinds.ddp.config import DdpRun
 from scripts.lib.kinds.ddp.model import build_model
+from scripts.lib.results.result import Effective
+from scripts.lib.runtime.effective import dtype_name, effective_of_device
 
 # Named `forward_sync_buffers` by newer versions of torch, which warn of the older name.
 _BUFFER_OPTION = next(
@@ -31,16 +33,16 @@ _BUFFER_OPTION = next(
     if name in inspect.signature(DistributedDataParallel).parameters
 )
 EVALUATED_AT_ONCE = 64
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"bf16_mixed": torch.bfloat16, "fp16_mixed": torch.float16}
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Precision behind `auto`: on CUDA bf16 where it is supported, else fp16; fp32 on a CPU."""
+    """Precision behind `auto`: on CUDA autocast to bf16, or fp16 without it; fp32 on a CPU."""
     if precision != "auto":
         return precision
     if device.type != "cuda":
         return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16_mixed" if torch.cuda.is_bf16_supported() else "fp16_mixed"
 
 
 @dataclass
@@ -94,7 +96,8 @@ class Learner:
     def __init__(self, run: DdpRun, text: TokenisedText, device: torch.device, seed: int):
         """Build the model of a seed; the process group must be there. Raises InputError."""
         self.run, self.device, self.pad_id = run, device, text.pad_id
-        self.dtype = _DTYPES.get(resolve_precision(run.precision, device))
+        self.precision = resolve_precision(run.precision, device)
+        self.dtype = _AUTOCAST.get(self.precision)
         self.model = build_model(run, text.vocab_size, text.num_labels, text.pad_id, device, seed)
         self.ddp = DistributedDataParallel(
             self.model,
@@ -108,6 +111,18 @@ class Learner:
             self.model.parameters(), lr=run.learning_rate, fused=True
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def effective(self) -> Effective:
+        """Return what the steps run with, read from the live model."""
+        return effective_of_device(self.device).model_copy(
+            update={
+                "precision": self.precision,
+                "weights_dtype": dtype_name(next(self.model.parameters()).dtype),
+                "autocast_dtype": self.dtype and dtype_name(self.dtype),
+                "attn_implementation": self.model.config._attn_implementation,
+                "compile": False,
+            }
+        )
 
     def step(self, samples: Samples, group: np.ndarray, total: int) -> Parts:
         """Make one step with this rank's `group` of samples; `total` counts all ranks' targets."""

@@ -32,7 +32,7 @@ from scripts.lib.kinds.inference.server import (
     ran_out_of_memory,
     serve,
 )
-from scripts.lib.results.result import Status
+from scripts.lib.results.result import Effective, Status
 from scripts.lib.runtime.progress import progress
 from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
@@ -85,7 +85,8 @@ def measure_points(
                 outcome = _Outcome("failed", str(error))
             if outcome.status == "failed" and servers.out_of_memory():
                 outcome.status = "oom"
-            result = _result(run_id, run, started_at, outcome, record, servers.boot)
+            kind = device.kind if device else None
+            result = _result(run_id, run, started_at, outcome, record, servers.boot, kind)
             log.info("%s: %s %s", run_id, result.status, result.reason)
             keep(run_id, result, outcome.records or [])
     return servers.boots
@@ -182,7 +183,7 @@ class _Servers:
         self.boot = ServerBoot(
             server_boot=uuid.uuid4().hex[:12],
             server_boots=self.boots,
-            server_start_s=self._server.start_seconds,
+            server_start_time_s=self._server.start_seconds,
             command=self._server.command,
         )
 
@@ -280,6 +281,7 @@ def _result(
     outcome: _Outcome,
     device: DeviceRecord | None = None,
     boot: ServerBoot | None = None,
+    kind: str | None = None,
 ) -> InferenceResult:
     return InferenceResult(
         measurement_version=MEASUREMENT_VERSION,
@@ -287,6 +289,7 @@ def _result(
         status=outcome.status,
         reason=outcome.reason,
         settings=run,
+        effective=Effective(device=kind) if kind else None,
         metrics=outcome.metrics,
         boot=boot,
         provenance=collect_provenance(started_at, device, run.load.seed),

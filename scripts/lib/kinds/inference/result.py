@@ -1,11 +1,12 @@
 """The result of an inference run: `inference.json`, and `requests.parquet` beside it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from scripts.lib.kinds.inference.config import InferenceRun
-from scripts.lib.results.result import Result
+from scripts.lib.kinds.inference.upgrades import upgraded_from_1
+from scripts.lib.results.result import Result, Upgrades
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a rate, a latency or a count changes its meaning: all runs are measured again.
@@ -61,12 +62,16 @@ class ServerBoot(StrictModel):
 
     server_boot: str = Field(description="Identity of this start; points that share it shared it.")
     server_boots: int = Field(description="Starts in the job up to this point.")
-    server_start_s: float = Field(description="Seconds from the start to the first healthy answer.")
+    server_start_time_s: float = Field(
+        description="Seconds from the start to the first healthy answer."
+    )
     command: list[str]
 
 
 class InferenceResult(Result[InferenceRun, InferenceMetrics]):
-    """Row of one inference run."""
+    """Result of one inference run."""
+
+    upgrades: ClassVar[Upgrades] = {1: upgraded_from_1}
 
     kind: Literal["inference"] = "inference"
     boot: ServerBoot | None = None

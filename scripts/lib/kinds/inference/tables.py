@@ -16,7 +16,7 @@ COLUMNS = {
     "model": "Model",
     "hardware": "Hardware",
     "framework": "Framework",
-    "precision": "Precision",
+    "requested_precision": "Precision",
     "isl": "ISL",
     "osl": "OSL",
     "tp": "TP",

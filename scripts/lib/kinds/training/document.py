@@ -60,22 +60,22 @@ def read_document_rows(folder: str | Path) -> list[dict[str, Any]]:
 
 def _row(path: Path, result: DocumentResult) -> dict[str, Any]:
     timing = summarize(result.trial_times_ms) if result.trial_times_ms else {}
-    timing |= {"mean_time_ms": result.mean_time_ms, "std_time_ms": result.std_time_ms}
-    seconds = timing.get("median_time_ms", result.mean_time_ms) / 1000
+    timing |= {"mean_step_time_ms": result.mean_time_ms, "std_step_time_ms": result.std_time_ms}
+    seconds = timing.get("median_step_time_ms", result.mean_time_ms) / 1000
     return {
         "run": path.stem,
         "sweeps": "",
         "kind": "training",
         "status": "ok",
         "reason": "",
-        **result.model_dump(exclude={"trial_times_ms"}),
+        **result.model_dump(exclude={"trial_times_ms", "mean_time_ms", "std_time_ms"}),
         "mode": "forward" if result.forward_only else "forward_backward",
         "requested_batch_size": str(result.batch_size),
         # The form does not tell; a blank keeps such rows together in tables.
-        "precision": "",
-        "attn_implementation": "",
-        "compile": False,
-        "num_threads": 0,
+        "requested_precision": "",
+        "requested_attn_implementation": "",
+        "requested_compile": "",
+        "requested_num_threads": "",
         **timing,
         "samples_per_s": result.batch_size / seconds,
         "tokens_per_s": result.batch_size * result.context_length / seconds,

@@ -18,21 +18,20 @@ MODES = {
     "training_step": "training step",
 }
 PARTS = {
-    "forward_median_time_ms": "forward",
-    "backward_median_time_ms": "backward",
-    "optimizer_median_time_ms": "optimiser",
+    "median_forward_time_ms": "forward",
+    "median_backward_time_ms": "backward",
+    "median_optimizer_time_ms": "optimiser",
 }
+# How a variant is written; other settings are written as `name value`.
 NAMES = {
-    "precision": "{}",
-    "attn_implementation": "{}",
-    "compile": "compile={}",
-    "num_threads": "{} threads",
+    "requested_precision": "{}",
+    "requested_attn_implementation": "{}",
+    "requested_compile": "compile={}",
+    "requested_num_threads": "{} threads",
     "requested_batch_size": "batch {}",
     "memory_budget_mib": "budget {} MiB",
-    "vocab": "vocab {}",
     "data_path": "{}",
     "num_steps": "{} steps",
-    "seed": "seed {}",
     "device": "{}",
 }
 # Above these a figure is for nobody to read.
@@ -57,9 +56,9 @@ def time(summary: pd.DataFrame) -> Figure:
 
     def draw(axes: Axes, series: Series) -> None:
         runs = series.runs
-        low = (runs["median_time_ms"] - runs["median_ci_low_ms"]).fillna(0)
-        high = (runs["median_ci_high_ms"] - runs["median_time_ms"]).fillna(0)
-        _line(axes, series, "median_time_ms", yerr=[low.astype(float), high.astype(float)])
+        low = (runs["median_step_time_ms"] - runs["median_step_time_ci_low_ms"]).fillna(0)
+        high = (runs["median_step_time_ci_high_ms"] - runs["median_step_time_ms"]).fillna(0)
+        _line(axes, series, "median_step_time_ms", yerr=[low.astype(float), high.astype(float)])
 
     return _panels(summary, "ms per step (median, 95 % interval)", draw)
 
@@ -69,9 +68,9 @@ def throughput(summary: pd.DataFrame) -> Figure:
 
     def draw(axes: Axes, series: Series) -> None:
         runs = series.runs
-        tokens = runs["tokens_per_s"] * runs["median_time_ms"]
-        low = (runs["tokens_per_s"] - tokens / runs["median_ci_high_ms"]).fillna(0)
-        high = (tokens / runs["median_ci_low_ms"] - runs["tokens_per_s"]).fillna(0)
+        tokens = runs["tokens_per_s"] * runs["median_step_time_ms"]
+        low = (runs["tokens_per_s"] - tokens / runs["median_step_time_ci_high_ms"]).fillna(0)
+        high = (tokens / runs["median_step_time_ci_low_ms"] - runs["tokens_per_s"]).fillna(0)
         _line(axes, series, "tokens_per_s", yerr=[low.astype(float), high.astype(float)])
 
     return _panels(summary, "tokens/s", draw)
@@ -81,7 +80,7 @@ def memory(summary: pd.DataFrame) -> Figure:
     """Peak memory of a step; a thin line where memory was budgeted."""
 
     def draw(axes: Axes, series: Series) -> None:
-        _line(axes, series, "peak_memory_allocated_mib")
+        _line(axes, series, "peak_memory_mib")
         for budget in filter(None, series.runs["memory_budget_mib"].unique()):
             axes.axhline(float(budget), color="#8895a3", linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
@@ -107,7 +106,7 @@ def utilisation(summary: pd.DataFrame) -> Figure:
 def breakdown(summary: pd.DataFrame) -> Figure:
     """Share of forward, backward and optimiser in the time of a step, each timed apart."""
     runs = _finished(summary)
-    runs = runs[runs["backward_median_time_ms"].notna()]
+    runs = runs[runs["median_backward_time_ms"].notna()]
     if runs.empty:
         return nothing_to_show("No finished run has a backward pass to break down.")
     if len(runs) > MAX_BARS:
@@ -224,4 +223,6 @@ def _finished(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _variant(run: tuple, names: list[str]) -> str:
     given = ((name, getattr(run, name)) for name in names)
-    return ", ".join(NAMES[name].format(value) for name, value in given if value != "")
+    return ", ".join(
+        NAMES.get(name, f"{name} {{}}").format(value) for name, value in given if value != ""
+    )

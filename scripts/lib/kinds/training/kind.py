@@ -15,6 +15,13 @@ def compares_modes(runs: Sequence[Settings]) -> bool:
     return len({run["mode"] == "forward" for run in runs}) == 2
 
 
+FIRST = (
+    "model_size", "context_length", "mode", "batch_size", "precision", "status",
+    "median_step_time_ms", "median_step_time_ci_low_ms", "median_step_time_ci_high_ms",
+    "tokens_per_s", "mfu", "peak_memory_mib", "device_name", "warnings", "reason",
+)  # fmt: skip
+
+
 class Training(Kind[TrainingRun, TrainingResult]):
     """Forward, backward and optimiser steps of Llama-style decoders."""
 
@@ -31,7 +38,7 @@ class Training(Kind[TrainingRun, TrainingResult]):
         category="Training",
         package="scripts.lib.kinds.training",
         tables=(
-            Shown("training", "Complete Results", "complete"),
+            Shown("training", "Complete Results", "complete", first=FIRST),
             Shown("training_by_size", "Results by Model Size", "by_size"),
             Shown("training_by_context_length", "Results by Context Length", "by_context_length"),
             Shown("training_pivot", "Median Time (ms): Context Length by Model Size", "pivot"),

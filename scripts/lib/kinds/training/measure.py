@@ -18,8 +18,9 @@ from scripts.lib.devices.units import MIB
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.flops import flops_per_step
 from scripts.lib.kinds.training.result import TrainingMetrics
-from scripts.lib.kinds.training.step import Step, unsupported_reason
+from scripts.lib.kinds.training.step import Step, effective, unsupported_reason
 from scripts.lib.kinds.training.timing import time_trials
+from scripts.lib.results.result import Effective
 from scripts.lib.runtime.clocks import clock_of
 from scripts.lib.runtime.memory import LiveStorage
 from scripts.lib.runtime.outcomes import classify, reason_of
@@ -36,10 +37,10 @@ NOISY_CV = 0.1
 
 def measure(
     run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device
-) -> tuple[TrainingMetrics | None, str, str]:
-    """Measure a run at a batch size; returns metrics, status and reason.
+) -> tuple[tuple[TrainingMetrics, Effective] | None, str, str]:
+    """Measure a run at a batch size; returns metrics with what ran, status and reason.
 
-    Metrics are None unless the status is `ok`. Raises InputError for a bad token file.
+    The first is None unless the status is `ok`. Raises InputError for a bad token file.
     """
     if reason := unsupported_reason(run, device):
         return None, "unsupported", reason
@@ -68,13 +69,13 @@ def exercise(run: TrainingRun, batch_size: int, tokens: str | Path, device: torc
 
 def _measure(
     run: TrainingRun, batch_size: int, tokens: str | Path, device: torch.device
-) -> TrainingMetrics:
+) -> tuple[TrainingMetrics, Effective]:
     if run.num_threads:
         torch.set_num_threads(run.num_threads)
     limit_memory(run.memory_budget_mib, device)
     cuda = device.type == "cuda"
     step, counted_bytes = _first_steps(run, batch_size, tokens, device)
-    compile_seconds = _compile(step) if run.compile else None
+    compile_time_s = _compile(step) if run.compile else None
     clock = clock_of(device)
     if cuda:  # the peak of the steps as they are timed, compiled or not
         torch.cuda.reset_peak_memory_stats(device)
@@ -87,39 +88,37 @@ def _measure(
     state = {"before": before, "after": device_state(device)}
 
     timing = summarize(times)
-    seconds = timing["median_time_ms"] / 1000
+    seconds = timing["median_step_time_ms"] / 1000
     flops = flops_per_step(run, batch_size)
     rate = flops / seconds / 1e12
     peak = run.peak_tflops or peak_tflops(device_record(device).name, run.precision)
     allocated = torch.cuda.max_memory_allocated(device) if cuda else counted_bytes
-    return TrainingMetrics(
-        batch_size=batch_size,
+    metrics = TrainingMetrics(
         forward_only=run.forward_only,
-        device=str(device),
-        num_threads=torch.get_num_threads(),
         num_parameters=sum(p.numel() for p in step.model.parameters()),
         trial_times_ms=times,
         **timing,
         forward_times_ms=parts["forward"],
         backward_times_ms=parts.get("backward"),
         optimizer_times_ms=parts.get("optimizer"),
-        forward_median_time_ms=median(parts["forward"]),
-        backward_median_time_ms=_median(parts.get("backward")),
-        optimizer_median_time_ms=_median(parts.get("optimizer")),
+        median_forward_time_ms=median(parts["forward"]),
+        median_backward_time_ms=_median(parts.get("backward")),
+        median_optimizer_time_ms=_median(parts.get("optimizer")),
         samples_per_s=batch_size / seconds,
         tokens_per_s=batch_size * run.context_length / seconds,
         flops_per_step=flops,
         tflops_per_s=rate,
         peak_tflops=peak,
         mfu=rate / peak if peak else None,
-        peak_memory_allocated_mib=allocated / MIB,
-        peak_memory_reserved_mib=torch.cuda.max_memory_reserved(device) / MIB if cuda else None,
-        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mib=allocated / MIB,
+        peak_reserved_memory_mib=torch.cuda.max_memory_reserved(device) / MIB if cuda else None,
+        peak_resident_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         memory_method="CUDA caching allocator" if cuda else "living tensor storage, eager steps",
-        compile_seconds=compile_seconds,
+        compile_time_s=compile_time_s,
         warnings=_warnings(timing, state),
         device_state=state,
     )
+    return metrics, effective(step, batch_size)
 
 
 def _first_steps(
@@ -148,9 +147,9 @@ def _median(times: list[float] | None) -> float | None:
 
 def _warnings(timing: dict, state: dict[str, dict]) -> list[str]:
     found = []
-    if timing["cv"] > NOISY_CV:
-        found.append(f"noisy: coefficient of variation {timing['cv']:.2f}")
-    if timing["median_ci_low_ms"] is None:
+    if timing["cv_step_time"] > NOISY_CV:
+        found.append(f"noisy: coefficient of variation {timing['cv_step_time']:.2f}")
+    if timing["median_step_time_ci_low_ms"] is None:
         found.append("fewer than 6 trials: no interval of the median")
     for moment, values in state.items():
         if values.get("other_processes"):

@@ -9,6 +9,8 @@ from transformers.utils import is_flash_attn_2_available
 
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.tokens import sample_batches
+from scripts.lib.results.result import Effective
+from scripts.lib.runtime.effective import dtype_name, effective_of_device, sdpa_backend
 
 # Inputs rotate over this many batches, so that a cache is not what is measured.
 NUM_BATCHES = 4
@@ -78,12 +80,14 @@ class Step:
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=run.precision == "fp16_mixed" and not run.forward_only
         )
+        self.is_compiled = False
         self._next = 0
         self._loss: torch.Tensor | None = None
 
     def compile(self) -> None:
         """Run the model under torch.compile from now on."""
         self._callable = torch.compile(self.model)
+        self.is_compiled = True
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -127,6 +131,34 @@ class Step:
         if self.optimizer is not None:
             self.optimize()
         self.zero_grad()
+
+
+def effective(step: Step, batch_size: int) -> Effective:
+    """Return what the steps run with, read from the live model."""
+    weights = next(step.model.parameters()).dtype
+    autocast = _AUTOCAST.get(step.run.precision)
+    return effective_of_device(step.device).model_copy(
+        update={
+            "precision": step.run.precision,
+            "weights_dtype": dtype_name(weights),
+            "autocast_dtype": autocast and dtype_name(autocast),
+            "attn_implementation": step.model.config._attn_implementation,
+            "attention_backend": _attention_backend(step, batch_size),
+            "compile": step.is_compiled,
+            "batch_size": batch_size,
+        }
+    )
+
+
+def _attention_backend(step: Step, batch_size: int) -> str | None:
+    """Kernel that sdpa chooses for the eager step: full sequences pass no mask and are causal."""
+    config = step.model.config
+    if config._attn_implementation != "sdpa" or step.is_compiled:
+        return None
+    dtype = _AUTOCAST.get(step.run.precision, next(step.model.parameters()).dtype)
+    heads = config.num_attention_heads
+    shape = (batch_size, heads, step.run.context_length, config.hidden_size // heads)
+    return sdpa_backend(shape, dtype, step.device, needs_grad=not step.run.forward_only)
 
 
 def unsupported_reason(run: TrainingRun, device: torch.device) -> str:

@@ -5,9 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# What tells two training runs apart beside size, context and mode.
+from scripts.lib.kinds.training.config import TrainingAxes
+from scripts.lib.results.result import Effective
+
+# What tells two training runs apart beside size, context and mode: the other axes of a sweep, and
+# settings that sweeps may differ in.
+AXES = [
+    name for name in TrainingAxes.model_fields if name not in ("size", "context_length", "mode")
+]
 VARIANT = [
-    "precision", "attn_implementation", "compile", "num_threads", "requested_batch_size",
+    *(f"requested_{name}" if name in Effective.model_fields else name for name in AXES),
     "memory_budget_mib", "vocab", "data_path", "num_steps", "seed", "device",
 ]  # fmt: skip
 POINT = ["model_size", "context_length", "mode", *VARIANT]
@@ -16,13 +23,15 @@ POINT = ["model_size", "context_length", "mode", *VARIANT]
 def complete(summary: pd.DataFrame) -> pd.DataFrame:
     """All training runs, whatever became of them, with their main figures."""
     columns = [
-        "model_size", "num_parameters", "d_model", "num_layers", "num_heads", "context_length",
-        "batch_size", "requested_batch_size", "mode", "forward_only", "precision",
-        "attn_implementation", "compile", "status", "mean_time_ms", "std_time_ms",
-        "median_time_ms", "median_ci_low_ms", "median_ci_high_ms", "p90_time_ms", "p99_time_ms",
-        "cv", "forward_median_time_ms", "backward_median_time_ms", "optimizer_median_time_ms",
-        "tokens_per_s", "samples_per_s", "tflops_per_s", "mfu", "peak_memory_allocated_mib",
-        "peak_memory_reserved_mib", "device_name", "warnings", "reason", "run",
+        "model_size", "context_length", "mode", "batch_size", "precision", "status",
+        "median_step_time_ms", "median_step_time_ci_low_ms", "median_step_time_ci_high_ms",
+        "tokens_per_s", "mfu", "peak_memory_mib", "device_name", "warnings", "reason",
+        "requested_batch_size", "num_parameters", "d_model", "num_layers", "num_heads",
+        "forward_only", "attn_implementation", "attention_backend", "compile", "weights_dtype",
+        "autocast_dtype", "num_threads", "mean_step_time_ms", "std_step_time_ms",
+        "p90_step_time_ms", "p99_step_time_ms", "cv_step_time", "median_forward_time_ms",
+        "median_backward_time_ms", "median_optimizer_time_ms", "samples_per_s", "tflops_per_s",
+        "peak_reserved_memory_mib", "run",
     ]  # fmt: skip
     runs = _training(summary)
     return runs.reindex(columns=columns).dropna(axis=1, how="all")
@@ -90,7 +99,9 @@ def finished(summary: pd.DataFrame) -> pd.DataFrame:
     if "mode" not in runs:  # no training run at all
         return runs.reindex(columns=[*POINT, "num_parameters", "batch_size", "time_ms"])
     told = {name: runs[name].map(_told).astype("string") for name in VARIANT}
-    return runs.assign(**told, time_ms=runs["median_time_ms"].fillna(runs["mean_time_ms"]))
+    return runs.assign(
+        **told, time_ms=runs["median_step_time_ms"].fillna(runs["mean_step_time_ms"])
+    )
 
 
 def _told(value: Any) -> str:
@@ -115,8 +126,8 @@ def _sizes(runs: pd.DataFrame) -> list[str]:
 def _measured(summary: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     runs = finished(summary)
     figures = [
-        "batch_size", "mean_time_ms", "std_time_ms", "median_time_ms", "median_ci_low_ms",
-        "median_ci_high_ms", "tokens_per_s", "tflops_per_s", "mfu", "peak_memory_allocated_mib",
+        "batch_size", "mean_step_time_ms", "std_step_time_ms", "median_step_time_ms", "median_step_time_ci_low_ms",
+        "median_step_time_ci_high_ms", "tokens_per_s", "tflops_per_s", "mfu", "peak_memory_mib",
     ]  # fmt: skip
     ranks = {name: rank for rank, name in enumerate(_sizes(runs))}
     ordered = runs.assign(_rank=runs["model_size"].map(ranks)).sort_values(

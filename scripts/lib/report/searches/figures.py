@@ -61,7 +61,7 @@ def _panel(axes: Axes, result: BatchSizeResult) -> None:
     axes.axhline(result.budget_mib, color="#555555", linestyle="--", linewidth=1.2, label="budget")
     fits = [probe for probe in result.probes if probe.outcome == "ok"]
     axes.plot(
-        [probe.batch_size for probe in fits], [probe.peak_mib for probe in fits],
+        [probe.batch_size for probe in fits], [probe.peak_memory_mib for probe in fits],
         "o", color=COLORS[0], label="fits",
     )  # fmt: skip
     fails = [
