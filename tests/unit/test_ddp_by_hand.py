@@ -65,7 +65,7 @@ def test_the_option_is_named(arguments, message, started, tmp_path, tmp_path_fac
     files["seeds"].write_text(json.dumps({"run": run_id(several), "settings": several}))
     found = BatchSizeResult(
         measurement_version=1, run=run_id(settings), kind="ddp", status="oom", reason="too large",
-        settings=run, batch_size=None, upper_limit=8, strategy="guided",
+        settings=settings, batch_size=None, upper_limit=8, strategy="guided",
         provenance=collect_provenance(now(), None, 0),
     )  # fmt: skip
     files["none"].write_text(found.model_dump_json())

@@ -203,7 +203,9 @@ def test_settings_of_one_address_are_measured_in_turn(tmp_path, embedded_model):
                        embedded_model, "--output", folder / "inference.json"]  # fmt: skip
             processes.append(subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT))
         assert [process.wait(60) for process in processes] == [0, 0]
-    results = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/b*.json")]
+    results = [
+        json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/inference.json")
+    ]
     assert [result["status"] for result in results] == ["ok", "ok"]
     (_, end), (start, _) = sorted(
         (r["provenance"]["started_at"], r["provenance"]["ended_at"]) for r in results

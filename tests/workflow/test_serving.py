@@ -192,7 +192,7 @@ def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
     }  # fmt: skip
     sweep = {"kind": "inference", "entries": {"hub": entry}, "server": {"device": "cuda"}}
     output = Workflow(tmp_path, {"sweeps": {"s": sweep}}).run("-n", "--cores", "8")
-    jobs = output.split("rule benchmark:")[1:]
+    jobs = output.split("rule serve_benchmark:")[1:]
     asked = {}
     for job in (text.split("\n\n")[0] for text in jobs):
         point = re.search(r"vllm-cpu-(tp\d)-ep1-(conc\d+)", job).groups()
