@@ -291,7 +291,8 @@ def _local_ranks() -> int:
 
 def _write(
     run_id: str, run: AccuracyRun, arguments: argparse.Namespace,
-    measured: tuple[AccuracyMetrics, Effective] | None, failure: Failure | None, started_at: str, held: str,
+    measured: tuple[AccuracyMetrics, Effective] | None, failure: Failure | None, started_at: str,
+    held: str,
 ) -> dict[str, Any]:  # fmt: skip
     from scripts.lib.devices.record import device_record
     from scripts.lib.runtime.torch_device import torch_device

@@ -214,7 +214,10 @@ def documents(tmp_path):
     for size, context in (("small", 128), ("medium", 128), ("medium", 256)):
         for forward_only in (False, True):
             data = DOCUMENT | {"model_size": size, "context_length": context}
-            data |= {"forward_only": forward_only, "mean_step_time_ms": 50.0 if forward_only else 150.0}
+            data |= {
+                "forward_only": forward_only,
+                "mean_step_time_ms": 50.0 if forward_only else 150.0,
+            }
             del data["trial_times_ms"]
             path = tmp_path / f"bench_{size}_{context}_{forward_only}.json"
             path.write_text(json.dumps(data))

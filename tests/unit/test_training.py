@@ -189,7 +189,11 @@ def test_a_run_is_measured(mode, write_run, tokens, tmp_path, capsys):
     metrics = result.metrics
     assert len(metrics.trial_times_ms) == 6
     assert min(metrics.trial_times_ms) <= metrics.median_step_time_ms <= max(metrics.trial_times_ms)
-    assert metrics.median_step_time_ci_low_ms <= metrics.median_step_time_ms <= metrics.median_step_time_ci_high_ms
+    assert (
+        metrics.median_step_time_ci_low_ms
+        <= metrics.median_step_time_ms
+        <= metrics.median_step_time_ci_high_ms
+    )
     assert metrics.tokens_per_s == pytest.approx(2 * 16 / metrics.median_step_time_ms * 1000)
     assert metrics.forward_only == (mode == "forward")
     assert (metrics.backward_times_ms is None) == (mode == "forward")

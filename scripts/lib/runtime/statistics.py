@@ -10,8 +10,8 @@ import numpy as np
 def summarize(times_ms: list[float]) -> dict[str, float | None]:
     """Location, spread and the 95 % interval of the median of trial times.
 
-    The keys are the fields of `TrainingMetrics`. Times are never negative, so the coefficient of variation is well defined
-    unless all are zero.
+    The keys are the fields of `TrainingMetrics`. Times are never negative, so the coefficient of
+    variation is well defined unless all are zero.
     """
     times = np.asarray(times_ms, dtype=float)
     mean = float(times.mean())

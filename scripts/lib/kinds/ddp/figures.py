@@ -58,7 +58,7 @@ def padding(results: Sequence[DdpResult]) -> Figure:
 
     def draw(axes: Axes, result: DdpResult) -> None:
         names = [mode for mode, _ in _modes(result)]
-        shares = [getattr(result.metrics, mode).padding_share * 100 for mode in names]
+        shares = [result.metrics.mode(mode).padding_share * 100 for mode in names]
         bars = axes.bar(names, shares, color=[COLOR[mode] for mode in names], width=0.6)
         axes.bar_label(bars, fmt="%.0f", fontsize=8, color="#44515e", padding=2)
         axes.grid(visible=False, axis="x")
@@ -106,12 +106,12 @@ def lengths(results: Sequence[DdpResult]) -> Figure:
         edges = np.arange(0, len(counts) + 1, -(-len(counts) // MAX_BARS)) - 0.5
         edges = np.append(edges, 2 * edges[-1] - edges[-2])
         axes.hist(np.arange(len(counts)), bins=edges, weights=counts, color=COLORS[0])
-        for name, style in (("p50", "--"), ("p90", ":"), ("p99", "-.")):
-            value = getattr(metrics, f"length_{name}")
+        for name, style in (("median", "--"), ("p90", ":"), ("p99", "-.")):
+            value = getattr(metrics, f"{name}_sample_length")
             inside = value > 0.7 * len(counts)  # or the label would leave the panel
             axes.axvline(value, color="#44515e", linewidth=1, linestyle=style)
             axes.annotate(
-                f"{name} {value:.0f}", (value, 0.97 - 0.08 * ["p50", "p90", "p99"].index(name)),
+                f"{name} {value:.0f}", (value, 0.97 - 0.08 * ["median", "p90", "p99"].index(name)),
                 (-3 if inside else 3, 0), xycoords=("data", "axes fraction"),
                 textcoords="offset points", fontsize=8, color="#44515e", va="top",
                 ha="right" if inside else "left",

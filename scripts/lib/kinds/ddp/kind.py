@@ -13,7 +13,8 @@ from scripts.lib.sweeps.checkpoints import files_in
 
 FIRST = (
     "model", "ranks", "global_batch", "max_length", "mode", "status", "mean_step_time_ms", "gain",
-    "gain_ci_low", "gain_ci_high", "padded_gain", "imbalance", "tokens_per_s", "eval_loss", "reason",
+    "gain_ci_low", "gain_ci_high", "padded_gain", "imbalance", "tokens_per_s", "eval_loss",
+    "reason",
 )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 
 POINT = ["model", "task", "ranks", "global_batch", "max_length", "cost_type", "precision"]
 FIGURES = [
-    "mean_step_time_ms", "mean_step_time_ci_low_ms", "mean_step_time_ci_high_ms", "gain", "gain_ci_low",
+    "mean_step_time_ms", "mean_step_time_ci_low_ms", "mean_step_time_ci_high_ms", "gain",
+    "gain_ci_low",
     "gain_ci_high", "padded_gain", "cpu_gain", "median_step_time_ms", "p95_step_time_ms",
     "p99_step_time_ms", "imbalance", "padded_imbalance", "padding_share", "efficiency",
     "wait_share", "allreduce_share", "mean_schedule_time_ms", "samples_per_s", "tokens_per_s",

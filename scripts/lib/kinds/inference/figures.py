@@ -17,7 +17,7 @@ from scripts.lib.presentation.style import COLORS, MARKERS, nothing_to_show
 
 # What stands in a panel of its own: points of other lengths or models cannot be compared.
 PANEL = ["model", "isl", "osl"]
-SERIES = ["hardware", "framework", "precision"]
+SERIES = ["hardware", "framework", "requested_precision"]
 MAX_PANELS, COLUMNS = 12, 3
 MAX_LABELS = 24
 # Characters of a line of the legend, which stands beside the panels; names of CPUs are long.

@@ -126,8 +126,9 @@ def _sizes(runs: pd.DataFrame) -> list[str]:
 def _measured(summary: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     runs = finished(summary)
     figures = [
-        "batch_size", "mean_step_time_ms", "std_step_time_ms", "median_step_time_ms", "median_step_time_ci_low_ms",
-        "median_step_time_ci_high_ms", "tokens_per_s", "tflops_per_s", "mfu", "peak_memory_mib",
+        "batch_size", "mean_step_time_ms", "std_step_time_ms", "median_step_time_ms",
+        "median_step_time_ci_low_ms", "median_step_time_ci_high_ms", "tokens_per_s",
+        "tflops_per_s", "mfu", "peak_memory_mib",
     ]  # fmt: skip
     ranks = {name: rank for rank, name in enumerate(_sizes(runs))}
     ordered = runs.assign(_rank=runs["model_size"].map(ranks)).sort_values(

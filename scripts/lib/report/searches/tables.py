@@ -35,7 +35,7 @@ def _row(result: BatchSizeResult) -> dict[str, object]:
         "strategy": result.strategy,
         "probes": len(result.probes),
         "ooms": result.ooms,
-        "seconds": round(result.seconds, 2),
+        "duration_s": round(result.duration_s, 2),
         "budget_mib": result.budget_mib,
         "margin": _margin(result),
         "mib_per_sample": line.slope_mib if line else None,
