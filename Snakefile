@@ -66,7 +66,6 @@ onstart:
             hold_lock(WORKFLOW_LOCK)
             refuse_missing_gpus(workflow)
             guard_executor(workflow.executor_plugin.name)
-            write_wanted(workflow)
         except InputError as error:
             sys.exit(str(error))
         start_progress(workflow.dag)

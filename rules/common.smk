@@ -106,6 +106,12 @@ def batches_of(sweep):
     return SWEEPS.batches(sweep)
 
 
+def selected_runs(sweep):
+    """Runs of a sweep in the batches that the call is restricted to; all without a selection."""
+    batches = batches_of(sweep)
+    return [run for number in SWEEPS.selected_batches(sweep) for run in batches[number]]
+
+
 def batch_json(wildcards):
     """Content of a batch file: the runs that its table must hold."""
     batches = batches_of(wildcards.sweep)

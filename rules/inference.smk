@@ -1,89 +1,65 @@
 """Inference runs: a served model under load.
 
 Requires: results/runs/{run}/run.json, and the embedded model where a run names it.
-Yields: results/data/embedded-model, results/runs/{run}/inference.json with requests.parquet
+Yields: results/data/embedded-model, results/servers/{server}/points.json, and from there
+results/runs/{run}/inference.json with requests.parquet
 
-The points of one server are jobs of their own, so that each is made and counted alone. The first
-of them starts the server and measures all that this call wants of it; the others fetch theirs from
-results/servers/{server}. On a cluster they are one job of it.
+One job starts a server and measures those of its points that are not measured yet; it keeps each in
+results/servers/{server}/measured as soon as it is done. Cheap jobs copy them to their runs.
 """
 
-from scripts.lib.config.runs import run_id
-from scripts.lib.kinds.inference.config import WANTED, server_settings
+from scripts.lib.kinds.inference.config import server_id
 
 
-def server_dir_of(wildcards):
-    return f"results/servers/{server_of_run(wildcards.run)}"
+wildcard_constraints:
+    server=RUN_PATTERN,
 
 
 @cache
 def server_of_run(run):
-    return run_id(server_settings(settings_of_run(run)))
-
-
-def write_wanted(workflow):
-    """Tell the servers which of their points this call measures: they start once for all."""
-    wanted = {}
-    for job in workflow.dag.needrun_jobs():
-        if job.rule.name == "serve_benchmark":
-            runs = wanted.setdefault(server_dir_of(job.wildcards), {})
-            runs[job.wildcards.run] = run_json(job.wildcards)
-    for folder, runs in wanted.items():
-        write_text(Path(folder, WANTED), json.dumps(runs))
-
-
-def server_devices(wildcards):
-    """The device of a run's server and how many of it, as this machine or cluster gives them."""
-    settings = settings_of(wildcards)
-    device, count = kind_of(wildcards).devices(settings)
-    if "launch" not in settings["server"]:
-        return device, count
-    if runs_here() and count > 1:
-        # A server that needs more than this machine has is not started, and its row says so.
-        return "auto", count
-    only_cuda = settings["server"]["launch"]["devices"] == ["cuda"] and not runs_here()
-    return "cuda" if only_cuda else device, count
-
-
-def server_gpus(wildcards):
-    """GPUs that a point asks for: those of its server, for the point that measures all.
-
-    The others would hold GPUs that nothing uses. Devices are locked, too, so that a job which must
-    measure after all takes none of another's. On a cluster a job has only the devices that it asks
-    for.
-    """
-    if runs_here() and first_points().get(server_of_run(wildcards.run), wildcards.run) != (
-        wildcards.run
-    ):
-        return 0
-    return gpus(*server_devices(wildcards))
-
-
-def server_group(wildcards):
-    """The group of the points of one server: a single job of a cluster, so that one holds its GPUs.
-
-    The profile's `group-components: [server=N]` puts up to N points into it; they take turns.
-    """
-    if runs_here():
-        return None
-    group = server_of_run(run_of(wildcards).id)
-    # Snakemake records the parent group only for wildcard groups.
-    workflow.parent_groupids[group] = "server"
-    return group
+    return server_id(settings_of_run(run))
 
 
 @cache
-def first_points():
-    """The point of the lowest concurrency of each server that is started here."""
-    runs = runs_of("inference").items()
-    served = [run for run, settings in runs if "launch" in settings["server"]]
-    served.sort(key=lambda run: settings_of_run(run)["conc"], reverse=True)
-    return {server_of_run(run): run for run in served}
+def points_by_server():
+    """Runs that this call is for, by their server."""
+    servers = {}
+    wanted = {run for sweep in SWEEPS.sweeps for run in selected_runs(sweep)}
+    for run in runs_of("inference"):
+        if run in wanted:
+            servers.setdefault(server_of_run(run), []).append(run)
+    return servers
 
 
-def server_priority(wildcards):
-    """On this machine the job that holds the GPUs of a server goes before those that wait for it."""
-    return 1 if server_gpus(wildcards) and runs_here() else 0
+def points_of(wildcards):
+    """Runs that are points of a server; exits with a message for unknown ones."""
+    if wildcards.server not in points_by_server():
+        sys.exit(f"no run of this configuration has the server {wildcards.server}")
+    return points_by_server()[wildcards.server]
+
+
+def first_point(wildcards):
+    """A run of the server, whose settings of the server are those of all."""
+    return SimpleNamespace(run=points_of(wildcards)[0])
+
+
+def server_gpus(wildcards):
+    """GPUs of a server: as many as its tensor parallelism, where it is started here."""
+    settings = settings_of(first_point(wildcards))
+    device, count = KINDS["inference"].devices(settings)
+    launch = settings["server"].get("launch")
+    if launch and runs_here() and count > 1:
+        # A server that needs more than this machine has is not started, and its row says so.
+        device = "auto"
+    elif launch and launch["devices"] == ["cuda"] and not runs_here():
+        device = "cuda"
+    return gpus(device, count)
+
+
+def points_file_of(wildcards):
+    """The list of points of a run's server."""
+    run = run_of(wildcards).id
+    return f"results/servers/{server_of_run(run)}/points.json"
 
 
 rule prepare_model:
@@ -100,29 +76,47 @@ rule prepare_model:
 
 
 rule serve_benchmark:
-    """Measure the server of one run under its load."""
+    """Start a server and measure its points under their loads."""
     input:
-        run="results/runs/{run}/run.json",
-        embedded=input_data_of,
-        files=user_files_of,
+        runs=lambda wildcards: expand("results/runs/{run}/run.json", run=points_of(wildcards)),
+        embedded=lambda wildcards: input_data_of(first_point(wildcards)),
+        files=lambda wildcards: user_files_of(first_point(wildcards)),
     output:
-        ensure("results/runs/{run}/inference.json", non_empty=True),
+        ensure("results/servers/{server}/points.json", non_empty=True),
     log:
-        "logs/serve_benchmark/{run}.log",
-    priority: server_priority
-    group:
-        server_group
+        "logs/serve_benchmark/{server}.log",
     conda:
         "../envs/sweepmake.yaml"
-    threads: lambda wildcards: threads(gpus(*server_devices(wildcards)))
+    threads: lambda wildcards: threads(server_gpus(wildcards))
     resources:
         **PLACEMENT | by_gpus(server_gpus),
         gpu=server_gpus,
     params:
+        points=points_of,
+        version=KINDS["inference"].measurement_version,
+        embedded=lambda wildcards, input: option("--embedded-model", *input.embedded),
+        folder=lambda wildcards, output: str(Path(output[0]).parent),
+    shell:
+        "python -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
+        " --server-dir {params.folder:q} --output {output:q} &> {log:q}"
+
+
+rule collect_point:
+    """Copy the measured point of a server to the result of its run."""
+    input:
+        run="results/runs/{run}/run.json",
+        points=points_file_of,
+    output:
+        ensure("results/runs/{run}/inference.json", non_empty=True),
+    log:
+        "logs/collect_point/{run}.log",
+    localrule: True
+    conda:
+        "../envs/sweepmake.yaml"
+    params:
         settings=run_json,
         version=measurement_version,
-        embedded=lambda wildcards, input: option("--embedded-model", *input.embedded),
-        server=server_dir_of,
+        folder=lambda wildcards, input: str(Path(input.points).parent),
     shell:
-        "python -m scripts.serve_benchmark --run {input.run:q} {params.embedded:q}"
-        " --server-dir {params.server:q} --output {output:q} &> {log:q}"
+        "python -m scripts.collect_point --run {input.run:q} --server-dir {params.folder:q}"
+        " --output {output:q} &> {log:q}"

@@ -80,8 +80,8 @@ PLACEMENT = {"nodes": 1, "gpu_slot": 1, **by_gpus(gpu_of)}
 def refuse_missing_gpus(workflow):
     """Raise InputError where runs insist on CUDA and this machine, which would run them, has none."""
     jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name in MEASURING)
-    named = (SWEEPS.runs[job.wildcards.run] for job in jobs)
-    needed = {run.id for run in named if settings_of_run(run.id).get("device") == "cuda"}
+    runs = {job.wildcards.run for job in jobs if "run" in job.wildcards.keys()}
+    needed = [run for run in runs if settings_of_run(run).get("device") == "cuda"]
     if needed and runs_here() and not has_gpu():
         raise InputError(
             f"device: cuda is asked for by {len(needed)} runs to be measured, but no GPU is visible "

@@ -46,10 +46,22 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
         if reason := _reason_to_remove(path, arguments.status):
             log.info("%s", reason)
             path.unlink()
+            _forget(path, folder)
             removed.append(str(path))
     if lock:
         lock.close()
     return {"removed": removed}
+
+
+def _forget(path: Path, folder: Path) -> None:
+    """Remove what a kind keeps beside a result of its own that was removed."""
+    try:
+        run_id, run = load_run(path.with_name("run.json"))
+    except InputError:
+        return
+    kind = KINDS[run.kind]
+    if path.name == kind.result_file:
+        kind.forget(folder, run_id, run.model_dump(exclude_none=True))
 
 
 def _reason_to_remove(path: Path, statuses: Collection[str]) -> str:

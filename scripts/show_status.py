@@ -8,12 +8,14 @@ stdout.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.lib.config import Expansion, expand, load_config
+from scripts.lib.config import Expansion, Run, expand, load_config
+from scripts.lib.kinds.registry import KINDS
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.workflow.lock import WORKFLOW_LOCK, holder_of_lock, marked_as_running
 
@@ -45,7 +47,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"workflow": holder, "status": runs["status"].value_counts().to_dict()}
 
 
-def _runs(expansion: Expansion, results: Path, running: set[str]) -> "pd.DataFrame":
+def _runs(expansion: Expansion, results: Path, marked: set[str]) -> "pd.DataFrame":
     """One row a run and sweep: sweep, batch, run, kind, status, reason."""
     import pandas as pd
 
@@ -59,9 +61,18 @@ def _runs(expansion: Expansion, results: Path, running: set[str]) -> "pd.DataFra
             part = rows[["run", "kind", "status", "reason"]].assign(sweep=sweep, batch=number)
             parts.append(part)
     runs = pd.concat(parts, ignore_index=True)
-    # A marked run with a result is one that is measured anew.
-    runs.loc[runs["run"].isin(running), "status"] = "running"
+    running = runs["run"].map(lambda run: _is_running(expansion.runs[run], marked))
+    own = runs["run"].map(
+        lambda run: any(path.startswith(f"results/runs/{run}/") for path in marked)
+    )
+    # What is made for several runs at once leaves those that have a result alone.
+    runs.loc[own | (running & (runs["status"] == "missing")), "status"] = "running"
     return runs
+
+
+def _is_running(run: Run, marked: set[str]) -> bool:
+    """Whether a file of whose making the measurement of a run is part is being made."""
+    return not marked.isdisjoint(KINDS[run.kind].made_in(run.id, json.loads(run.settings)))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,10 @@ from scripts.lib.kinds.registry import KINDS
 from scripts.lib.schema.collector import paused_collector
 from scripts.lib.schema.errors import InputError
 from scripts.lib.sweeps.batches import batch_slices
-from scripts.lib.sweeps.identity import digest_of, identity_of
-from scripts.lib.sweeps.names import file_name
+from scripts.lib.sweeps.identity import id_of, identity_of
 
 # What Snakemake matches run ids with; a list of all ids would be slow.
 RUN_PATTERN = r"[\w.-]+-[0-9a-f]{8}"
-
-# File names have at most 255 bytes, and logs and temporary files add to the id.
-_MAX_SLUG = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +109,13 @@ def run_id(settings: Mapping[str, Any]) -> str:
 
     Any order of keys gives the same id.
     """
-    return f"{_slug(settings)}-{digest_of(_identity(settings))}"
+    return id_of(KINDS[settings["kind"]].run, settings)
 
 
 def _add(runs: dict[str, Run], settings: dict[str, Any]) -> str:
     identity = _identity(settings)
     run = Run(
-        f"{_slug(settings)}-{digest_of(identity)}",
+        run_id(settings),
         settings["kind"],
         json.dumps(settings),
         json.dumps(identity, sort_keys=True),
@@ -147,24 +143,3 @@ def _given(sweep: BaseModel) -> str:
     """Write the settings of a sweep that decide which runs it has."""
     given = sweep.model_dump(exclude_defaults=True, exclude={"kind", "description", "entries"})
     return ", ".join(f"{key} {value}" for key, value in given.items())
-
-
-def _slug(settings: Mapping[str, Any]) -> str:
-    named = KINDS[settings["kind"]].run.slug
-    parts = (_slug_part(before, _setting(settings, key)) for key, before in named.items())
-    return file_name("-".join(filter(None, parts)))[:_MAX_SLUG]
-
-
-def _setting(settings: Mapping[str, Any], key: str) -> Any:
-    """Value of a setting; a dot leads into a setting that is a mapping."""
-    outer, _, inner = key.partition(".")
-    value = settings.get(outer)
-    return _setting(value, inner) if inner and value else value
-
-
-def _slug_part(before: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return before if value else ""
-    if isinstance(value, list):
-        value = "_".join(map(str, value))
-    return f"{before}{value}" if value not in (None, "", 0, "none") else ""

@@ -26,10 +26,10 @@ Settings = Mapping[str, Any]
 class Kind(ABC, Generic[R, T]):
     """One kind of measurement.
 
-    `rule` is the rule whose job measures its runs and the program that the rule calls;
-    `result_file` is what it writes below `results/runs/{run}`. Raise `measurement_version` when a
-    measurement changes its meaning: all runs of the kind are then measured again. `probing` is how
-    the largest batch of a run is probed, None where the kind has no batch size to find.
+    `rule` is the rule whose jobs measure its runs and the program that the rule calls;
+    `result_file` is the result of a run below `results/runs/{run}`. Raise `measurement_version`
+    when a measurement changes its meaning: all runs of the kind are then measured again. `probing`
+    is how the largest batch of a run is probed, None where the kind has no batch size to find.
     """
 
     name: ClassVar[str]
@@ -89,6 +89,16 @@ class Kind(ABC, Generic[R, T]):
     def read_result(self, path: str | PurePath) -> T:
         """Read a result of this kind. Raises InputError with one line where it is none."""
         return read_result(path, self.result)
+
+    def made_in(self, run: str, settings: Settings) -> list[str]:
+        """Return the outputs, relative to the working directory, whose job measures the run."""
+        return [self.result_path("results", run)]
+
+    def forget(self, results_dir: PurePath, run: str, settings: Settings) -> None:
+        """Remove what is kept of a run's measurement beside its result, so that it runs again."""
+
+    def adopt(self, results_dir: PurePath, run: str, settings: Settings) -> None:
+        """Bring what is kept beside the result of a run up to date with a result taken over."""
 
     def load_run(self, path: str | PurePath) -> tuple[str, R]:
         """Read `run.json` of a run of this kind: its id and its settings.

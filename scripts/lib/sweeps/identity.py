@@ -18,6 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from scripts.lib.sweeps.names import file_name
 from scripts.lib.sweeps.run import RunSettings
 
 BASE_FILE = Path(__file__).parents[3] / "config" / "identity.json"
@@ -25,6 +26,8 @@ BASE_FILE = Path(__file__).parents[3] / "config" / "identity.json"
 # Dotted name of a setting, `[]` after a list, to its default in the base.
 Base = Mapping[str, Any]
 _MISSING = object()
+# File names have at most 255 bytes, and logs and temporary files add to the id.
+_MAX_SLUG = 120
 
 
 @cache
@@ -32,6 +35,11 @@ def load_bases() -> dict[str, dict[str, Any]]:
     """Read the stated bases by kind."""
     bases: dict[str, dict[str, Any]] = json.loads(BASE_FILE.read_text(encoding="utf-8"))
     return bases
+
+
+def id_of(model: type[RunSettings], settings: Mapping[str, Any]) -> str:
+    """Return a run's id: a readable name, and 8 hex digits of what identifies it."""
+    return f"{_slug(model, settings)}-{digest_of(identity_of(model, settings))}"
 
 
 def identity_of(model: type[RunSettings], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,3 +185,24 @@ def _holds_list(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, types.UnionType):
         return any(map(_holds_list, get_args(annotation)))
     return get_origin(annotation) is list
+
+
+def _slug(model: type[RunSettings], settings: Mapping[str, Any]) -> str:
+    named = model.slug.items()
+    parts = (_slug_part(before, _setting(settings, key)) for key, before in named)
+    return file_name("-".join(filter(None, parts)))[:_MAX_SLUG]
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> Any:
+    """Value of a setting; a dot leads into a setting that is a mapping."""
+    outer, _, inner = key.partition(".")
+    value = settings.get(outer)
+    return _setting(value, inner) if inner and value else value
+
+
+def _slug_part(before: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return before if value else ""
+    if isinstance(value, list):
+        value = "_".join(map(str, value))
+    return f"{before}{value}" if value not in (None, "", 0, "none") else ""

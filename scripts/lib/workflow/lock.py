@@ -59,17 +59,12 @@ def holder_of_lock(path: str | Path) -> str | None:
 
 
 def marked_as_running(folder: Path) -> set[str]:
-    """Runs of the workflow in `folder` with a job that has begun, or is queued, and not ended.
+    """Outputs of the workflow in `folder` whose job has begun, or is queued, and not ended.
 
     Snakemake marks such a job's files below `.snakemake/incomplete`. Marks outlive a killed
     workflow, so they mean nothing unless one is alive.
     """
-    runs = set()
-    for _, path in paths_of_records(folder / ".snakemake" / "incomplete"):
-        parts = Path(path).parts
-        if parts[:2] == ("results", "runs"):
-            runs.add(parts[2])
-    return runs
+    return {path for _, path in paths_of_records(folder / ".snakemake" / "incomplete")}
 
 
 def paths_of_records(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -31,7 +31,11 @@ _ACCOUNT_TEXTS = ("Select jobs to execute", "Execute ")
 
 def start_progress(dag: Any) -> None:
     """Show progress of the measuring jobs of Snakemake's `dag` until this process ends."""
-    jobs = {job.jobid for job in dag.needrun_jobs() if job.rule.name in MEASURING}
+    jobs = {
+        job.jobid: sum(path.endswith("/run.json") for path in job.input)
+        for job in dag.needrun_jobs()
+        if job.rule.name in MEASURING
+    }
     if not jobs:
         return
     if sys.stderr.isatty():
@@ -41,21 +45,21 @@ def start_progress(dag: Any) -> None:
                 handler.setStream(_AboveTheBar())
     running = ExitStack()
     atexit.register(running.close)
-    advance = running.enter_context(progress("measurements", len(jobs), say=_say))
+    advance = running.enter_context(progress("measurements", sum(jobs.values()), say=_say))
     logger.addHandler(_Finished(jobs, advance))
 
 
 class _Finished(logging.Handler):
-    """Advance when one of the jobs has finished."""
+    """Advance when one of the jobs has finished, by the number of its runs."""
 
-    def __init__(self, jobs: set[int], advance: Advance):
+    def __init__(self, jobs: dict[int, int], advance: Advance):
         super().__init__()
         self.jobs, self.advance = jobs, advance
 
     def emit(self, record: logging.LogRecord) -> None:
         finished = getattr(record, "event", None) == LogEvent.JOB_FINISHED
-        if finished and getattr(record, "job_id", None) in self.jobs:
-            self.advance()
+        if finished and (job := getattr(record, "job_id", None)) in self.jobs:
+            self.advance(self.jobs[job])
 
 
 class _AboveTheBar:

@@ -85,6 +85,7 @@ def _take_over_run(path: Path, folder: Path) -> bool:
             (folder / old).rename(folder / new)
     if path != target:
         path.rename(target)
+    kind.adopt(folder, run, current)
     content = json.dumps({"run": run, "settings": current})
     _rewrite(target / "run.json", content)
     return True

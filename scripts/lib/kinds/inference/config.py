@@ -28,6 +28,7 @@ from scripts.lib.kinds.inference.matrix.runners import load_runners
 from scripts.lib.kinds.inference.matrix.seq_lens import SEQ_LENS
 from scripts.lib.schema.base import Axis, Name, StrictModel, Text
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import id_of
 from scripts.lib.sweeps.run import RunSettings
 from scripts.lib.sweeps.sizes import Size
 from scripts.lib.sweeps.sweep import Device, SweepBase
@@ -37,8 +38,9 @@ SeqLens = Literal[tuple(SEQ_LENS)]
 
 MULTINODE = "servers over several nodes are planned and counted, but not started yet"
 
-# The file below a server's folder that says which of its points a workflow measures.
-WANTED = "wanted.json"
+# Below a server's folder: the list of its measured points, and the folder of their results.
+POINTS = "points.json"
+MEASURED = "measured"
 
 # `model` of an entry that serves the small model that the workflow makes itself.
 EMBEDDED_MODEL = "embedded"
@@ -278,6 +280,11 @@ class InferenceRun(RunSettings):
 def server_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a server is started with: points that share them share a server."""
     return {name: value for name, value in settings.items() if name not in ("conc", "load")}
+
+
+def server_id(settings: Mapping[str, Any]) -> str:
+    """Return the readable name and hash of the server that a run is measured on."""
+    return id_of(InferenceRun, server_settings(settings))
 
 
 def _underscored(point: Point) -> dict[str, Any]:

@@ -1,7 +1,16 @@
 """The kind `inference`: served models under load."""
 
+from pathlib import Path, PurePath
+
 from scripts.lib.kinds.base import Kind, Settings
-from scripts.lib.kinds.inference.config import EMBEDDED_MODEL, InferenceRun, InferenceSweep
+from scripts.lib.kinds.inference.config import (
+    EMBEDDED_MODEL,
+    MEASURED,
+    POINTS,
+    InferenceRun,
+    InferenceSweep,
+    server_id,
+)
 from scripts.lib.kinds.inference.result import MEASUREMENT_VERSION, InferenceResult
 from scripts.lib.presentation.shown import Presentation, Shown
 from scripts.lib.sweeps.checkpoints import files_in
@@ -44,6 +53,24 @@ class Inference(Kind[InferenceRun, InferenceResult]):
         if "launch" not in server:
             return "cpu", 1
         return server.get("device", "auto"), settings["tp"]
+
+    def made_in(self, run: str, settings: Settings) -> list[str]:
+        """Return the result, and the list of points of its server."""
+        return [*super().made_in(run, settings), f"results/servers/{server_id(settings)}/{POINTS}"]
+
+    def forget(self, results_dir: PurePath, run: str, settings: Settings) -> None:
+        """Remove the measured point from its server's folder, and the server's list of points."""
+        folder = Path(results_dir, "servers", server_id(settings))
+        for path in (folder / POINTS, *(folder / MEASURED).glob(f"{run}.*")):
+            path.unlink(missing_ok=True)
+
+    def adopt(self, results_dir: PurePath, run: str, settings: Settings) -> None:
+        """Keep a result taken over in its server's folder, as if the server had measured it."""
+        from scripts.lib.kinds.inference.store import adopt
+
+        adopt(
+            Path(results_dir, "servers", server_id(settings)), run, Path(results_dir, "runs", run)
+        )
 
     def seed(self, run: InferenceRun) -> int:
         """Return the seed of prompts and arrivals."""

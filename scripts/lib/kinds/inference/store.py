@@ -1,31 +1,32 @@
-"""What a server's points share on disk: who is wanted, and what is measured but not yet fetched.
+"""What is kept of a server's points: each is measured once, whatever is asked for beside it.
 
-The first job that needs a point of a server measures all points that the workflow wants of it, so
-that the server starts once; the jobs after it find theirs here. `FOLDER` is one server's:
+`FOLDER` is one server's:
 
-    wanted.json           runs to measure, written when the workflow starts
-    measured/{run}.json   results that no job has fetched yet, with {run}.parquet
+    measured/{run}.json   the result of a point as soon as it is measured, with {run}.parquet
+    points.json           the points that the last call asked for, and how each ended
+
+A point that is measured stays; `scripts.collect_point` copies it to where results of runs are.
 """
 
 import fcntl
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scripts.lib.kinds.inference.client import Record
-from scripts.lib.kinds.inference.config import WANTED, InferenceRun
+from scripts.lib.kinds.inference.config import MEASURED, POINTS, InferenceRun
 from scripts.lib.kinds.inference.result import MEASUREMENT_VERSION, InferenceResult
 from scripts.lib.results.files import atomic_path, write_text
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.errors import InputError
-from scripts.lib.sweeps.run_file import parse_run
 
 log = logging.getLogger(__name__)
 
@@ -75,43 +76,65 @@ def hold(folder: Path, base_url: str | None = None) -> Iterator[None]:
         yield
 
 
-def fetch(folder: Path, run_id: str, run: InferenceRun, output: Path) -> InferenceResult | None:
-    """Move a measured point to `output`; None when it is not there or not of this run."""
-    measured = folder / "measured" / f"{run_id}.json"
-    result = _current(measured, run_id, run)
+def collect(folder: Path, run_id: str, run: InferenceRun, output: Path) -> InferenceResult | None:
+    """Copy a measured point and its requests to `output`; None where there is no current one."""
+    result = current(folder, run_id, run)
     if result is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        measured = measured_path(folder, run_id)
         requests = measured.with_suffix(".parquet")
         if requests.exists():
-            requests.replace(output.with_name(REQUESTS))
-        measured.replace(output)
+            with atomic_path(output.with_name(REQUESTS)) as temporary:
+                shutil.copyfile(requests, temporary)
+        with atomic_path(output) as temporary:
+            shutil.copyfile(measured, temporary)
     return result
 
 
-def wanted(folder: Path, results_of: Path) -> dict[str, InferenceRun]:
-    """Runs that are wanted of a server, neither measured nor, since they were wanted, fetched."""
-    path = folder / WANTED
-    try:
-        texts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        since = path.stat().st_mtime_ns
-    except (OSError, ValueError):
-        return {}
-    runs = {}
-    for run_id, text in texts.items():
-        _, run = parse_run(text, path, {"inference": InferenceRun})
-        fetched = results_of / run_id / "inference.json"
-        done = fetched.exists() and fetched.stat().st_mtime_ns > since
-        if not done and _current(folder / "measured" / f"{run_id}.json", run_id, run) is None:
-            runs[run_id] = run
-    return runs
-
-
-def _current(path: Path, run_id: str, run: InferenceRun) -> InferenceResult | None:
+def current(folder: Path, run_id: str, run: InferenceRun) -> InferenceResult | None:
+    """Return the result of a point that is measured; None where it has to be measured."""
+    path = measured_path(folder, run_id)
     if not path.exists():
         return None
     try:
         result = read_result(path, InferenceResult)
-    except InputError:
+    except InputError as error:
+        log.warning("%s", error)
         return None
     same = (result.run, result.settings) == (run_id, run)
     return result if same and result.measurement_version == MEASUREMENT_VERSION else None
+
+
+def measured_path(folder: Path, run_id: str) -> Path:
+    """Return where the result of a point is kept."""
+    return folder / MEASURED / f"{run_id}.json"
+
+
+def adopt(folder: Path, run_id: str, source: Path) -> None:
+    """Keep the result in the folder of a run as a measured point, unless there is one.
+
+    Modification times are kept, and the list of points is not newer than its points, so that
+    nothing made of them is out of date.
+    """
+    result, kept = source / "inference.json", measured_path(folder, run_id)
+    if not result.exists() or kept.exists():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    requests = source / REQUESTS
+    if requests.exists():
+        shutil.copy2(requests, kept.with_suffix(".parquet"))
+    shutil.copy2(result, kept)
+    points = folder / POINTS
+    former = points.stat().st_mtime_ns if points.exists() else kept.stat().st_mtime_ns
+    write_points(folder, [path.stem for path in sorted((folder / MEASURED).glob("*.json"))])
+    oldest = min(former, kept.stat().st_mtime_ns)
+    os.utime(points, ns=(oldest, oldest))
+
+
+def write_points(folder: Path, runs: Iterable[str], path: Path | None = None) -> dict[str, str]:
+    """Write the list of points with the status of each; returns it."""
+    statuses = {}
+    for run in runs:
+        text = measured_path(folder, run).read_text(encoding="utf-8")
+        statuses[run] = json.loads(text)["status"]
+    write_text(path or folder / POINTS, json.dumps(statuses, indent=1) + "\n")
+    return statuses
