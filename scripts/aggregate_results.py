@@ -11,6 +11,7 @@ result have a row with `status: missing`; they are named and the exit code is 2.
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(folder: Path, sweeps: list[str] | None) -> "Summary":
-    from scripts.lib.kinds.training.document import read_document_rows
+    from scripts.lib.kinds.training.document import ALIASES, read_document_rows
     from scripts.lib.summary.collecting import Summary, batch_files, collect, read_batch
 
     if not folder.is_dir():
@@ -68,7 +69,9 @@ def _read(folder: Path, sweeps: list[str] | None) -> "Summary":
     rows = read_document_rows(folder)
     if not rows:
         raise InputError(f"--results-dir {folder}: holds neither batches/*/*.json nor *.json files")
-    return Summary.of_rows(rows)
+    summary = Summary.of_rows(rows)
+    runs = summary.runs.assign(**{alias: summary.runs[name] for alias, name in ALIASES.items()})
+    return replace(summary, runs=runs)
 
 
 def _write(rows: "pd.DataFrame", csv: str | None, parquet: str | None) -> None:

@@ -49,7 +49,7 @@ def test_a_point_on_cuda(precision, tmp_path):
     assert accuracy.main(list(map(str, arguments))) == 0
     result = read_result(output, AccuracyResult)
     assert result.status == "ok", result.reason
-    assert result.metrics.batch_size == 64
+    assert result.effective.batch_size == 64
     assert result.metrics.actual_num_active_blocks == 4
     assert result.metrics.peak_memory_mib > 1
     for stage in ("vision", "prefill", "decode"):

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16_mixed", "fp16_mixed"])
 def test_modes_train_over_nccl(precision, tmp_path):
     settings = {
         "model": "tiny", "size": {"d_model": 128, "d_ff": 384, "num_layers": 4, "num_heads": 4},
@@ -37,7 +37,7 @@ def test_modes_train_over_nccl(precision, tmp_path):
     assert benchmark_ddp.main(list(map(str, arguments))) == 0
     result = read_result(output, DdpResult)
     assert result.status == "ok", result.reason
-    assert (result.metrics.backend, result.metrics.device) == ("nccl", "cuda")
+    assert (result.metrics.backend, result.effective.device) == ("nccl", "cuda:0")
     assert len(result.metrics.cost_coefficients) == 3
     losses = result.metrics.sorted.seeds[0].loss
     assert losses[-1] < losses[0] * 1.2

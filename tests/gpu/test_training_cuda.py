@@ -99,7 +99,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(write_run, tokens, tmp_pat
     outcomes = {probe.batch_size: probe.outcome for probe in found.probes}
     assert outcomes[found.batch_size] == "ok"
     measured = bench(write_run, tokens, tmp_path, "--batch-size", str(output), **(changes | search))
-    assert (measured.status, measured.metrics.batch_size) == ("ok", found.batch_size)
+    assert (measured.status, measured.effective.batch_size) == ("ok", found.batch_size)
 
 
 def test_compiled_steps_are_measured(write_run, tokens, tmp_path):

@@ -111,7 +111,7 @@ def test_data_parallel_runs_of_another_length_are_neighbours(tmp_path):
     run = lambda **changes: DdpRun.model_validate(DDP | changes)  # noqa: E731
     put(tmp_path, run(max_length=512), 8)
     near = put(tmp_path, run(max_length=64), 1)
-    put(tmp_path, run(max_length=100, precision="bf16"), 3)
+    put(tmp_path, run(max_length=100, precision="bf16_mixed"), 3)
     found = nearest(tmp_path, run(max_length=96, seeds=[7]))
     assert (found.run, found.line.slope_mib) == (near, pytest.approx(1.5))
     assert nearest(tmp_path, run(max_length=96, vocab=301)) is None

@@ -13,7 +13,7 @@ from scripts.lib.kinds.ddp.records import COLUMNS, write_csv, write_text_summary
 from scripts.lib.schema.errors import InputError
 from tests.conftest import ROOT
 
-PLACE = {"device": "cpu", "backend": "gloo", "pinned": True, "largest_local_batch": None,
+PLACE = {"backend": "gloo", "pinned": True, "largest_local_batch": None,
          "cost_coefficients": None, "warnings": []}  # fmt: skip
 
 
@@ -42,16 +42,16 @@ def test_gain_is_the_ratio_of_mean_step_times_though_the_last_block_is_short(tmp
     write_directory(tmp_path / "static", [9, 9, 20, 20, 20, 20, 20, 20, 90])
     write_directory(tmp_path / "sorted", [9, 9, 10, 10, 10, 10, 10, 10, 10])
     found = collect(tmp_path, 9, 4)
-    ratio = found.static.mean_step_time_ms / found.sorted.mean_step_time_ms
-    assert found.sorted.gain == pytest.approx(ratio)
-    assert found.sorted.gain == pytest.approx(210 / 70)
+    ratio = found.mode("static").mean_step_time_ms / found.mode("sorted").mean_step_time_ms
+    assert found.mode("sorted").gain == pytest.approx(ratio)
+    assert found.mode("sorted").gain == pytest.approx(210 / 70)
 
 
 @pytest.mark.parametrize(("steps", "known"), [(7, False), (8, True)])
 def test_gain_has_an_interval_from_six_pairs_on(steps, known, tmp_path):
     for mode, times in (("static", range(2, 10)), ("sorted", range(1, 9))):
         write_directory(tmp_path / mode, list(times)[:steps])
-    found = collect(tmp_path, steps, 1).sorted
+    found = collect(tmp_path, steps, 1).mode("sorted")
     assert found.gain > 1
     assert (found.gain_ci_low is not None) == known
     assert not known or found.gain_ci_low < found.gain < found.gain_ci_high
@@ -61,7 +61,7 @@ def test_waiting_in_the_warm_up_does_not_count_and_memory_is_that_of_the_run(tmp
     for mode in ("static", "sorted"):
         write_directory(tmp_path / mode, [1000, 1000, 10, 10], [0.9, 0.9, 0.25, 0.25])
     found = collect(tmp_path, 4, 1)
-    assert found.static.seeds[0].wait_share == [0, 0.25]
+    assert found.mode("static").seeds[0].wait_share == [0, 0.25]
     assert found.peak_memory_mib == 101
 
 
@@ -117,13 +117,13 @@ def test_panels_of_runs_that_differ_have_different_titles(tmp_path):
     results = [
         metrics_of([hand_made(tmp_path / str(number), "static", **changes)])
         for number, changes in enumerate(
-            [{}, {"precision": "bf16"}, {"task": "causal_lm"}, {"max_length": 32}]
+            [{}, {"precision": "bf16_mixed"}, {"task": "causal_lm"}, {"max_length": 32}]
         )
     ]
     axes = [a for a in step_time(results).axes if a.get_title()]
     titles = [a.get_title() for a in axes]
     assert len(set(titles)) == 4
-    assert "precision bf16" in titles[1]
+    assert "precision bf16_mixed" in titles[1]
     assert "task causal_lm" in titles[2]
     assert "precision" not in titles[3]
 

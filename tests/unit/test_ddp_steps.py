@@ -61,7 +61,7 @@ def test_an_evaluation_keeps_to_the_room_of_a_rank(text_folder, tmp_path):
     assert told == pytest.approx(whole, rel=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16_mixed", "fp16_mixed"])
 def test_mixed_precision_learns(precision, text_folder, tmp_path):
     run = ddp_run(modes=["sorted"], precision=precision, steps=30, learning_rate=3e-3)
     found = on_ranks(losses, 2, tmp_path, run, text_folder, tmp_path)["sorted"]

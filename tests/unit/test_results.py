@@ -85,10 +85,10 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path):
     ("text", "told"),
     [
         ("", "is empty"),
-        ('{"schema_version": 1, "run"', "is no TrainingResult"),
-        ('{"schema_version": 2}', "has schema_version 2, this program reads 1"),
-        ('{"hello": "world"}', "is no TrainingResult"),
-        ("[1, 2]", "is no TrainingResult"),
+        ('{"schema_version": 2, "run"', "not a valid TrainingResult"),
+        ('{"schema_version": 3}', "has schema_version 3, this program reads 1 to 2"),
+        ('{"hello": "world"}', "not a valid TrainingResult"),
+        ("[1, 2]", "not a valid TrainingResult"),
     ],
 )
 def test_files_that_are_no_results_are_told_in_one_line(tmp_path, text, told):
@@ -157,7 +157,7 @@ def test_a_batch_has_the_rows_of_its_runs(results):
 def test_batch_files_that_are_none_are_told(results, text, capsys):
     (results / "batches/s/0.json").write_text(text)
     assert aggregate(results, "--csv", results / "s.csv") == 2
-    assert "is no batch file" in capsys.readouterr().err
+    assert "not a batch file" in capsys.readouterr().err
 
 
 def test_bad_arguments_are_told(results, capsys):
@@ -166,7 +166,7 @@ def test_bad_arguments_are_told(results, capsys):
     (results / "summary.parquet").write_text("a,b")
     options = ["--output-dir", str(results), "--results-dir", str(results)]
     assert tabulate_results.main(options) == 2
-    assert "is no Parquet file" in capsys.readouterr().err
+    assert "not a Parquet file" in capsys.readouterr().err
     assert aggregate(results, "--parquet", results / "summary.parquet") == 0
     assert tabulate_results.main([*options, "--tables", "no"]) == 2
     assert "--tables: unknown 'no'" in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_retry_removes_failed_results_only(results, measured):
 DOCUMENT = {
     "model_size": "medium", "vocab": 10000, "context_length": 256, "d_model": 1024, "d_ff": 4096,
     "num_layers": 24, "num_heads": 16, "batch_size": 4, "num_steps": 1, "num_warmups": 5,
-    "num_trials": 10, "forward_only": False, "mean_step_time_ms": 123.89, "std_step_time_ms": 0.28,
+    "num_trials": 10, "forward_only": False, "mean_time_ms": 123.89, "std_time_ms": 0.28,
     "trial_times_ms": [123.45, 124.32, 123.89, 124.01, 123.67, 123.55, 124.11, 123.78, 124.22, 123.91],
     "device": "cuda:0",
 }  # fmt: skip
@@ -216,7 +216,7 @@ def documents(tmp_path):
             data = DOCUMENT | {"model_size": size, "context_length": context}
             data |= {
                 "forward_only": forward_only,
-                "mean_step_time_ms": 50.0 if forward_only else 150.0,
+                "mean_time_ms": 50.0 if forward_only else 150.0,
             }
             del data["trial_times_ms"]
             path = tmp_path / f"bench_{size}_{context}_{forward_only}.json"
@@ -245,7 +245,8 @@ def test_trial_times_of_the_documents_form_are_used(tmp_path):
     csv = tmp_path / "out.csv"
     assert aggregate(tmp_path, "--csv", csv) == 0
     row = pd.read_csv(csv).iloc[0]
-    assert row["mean_step_time_ms"] == 123.89
+    assert row["mean_step_time_ms"] == row["mean_time_ms"] == 123.89
+    assert row["std_step_time_ms"] == row["std_time_ms"] == 0.28
     assert row["median_step_time_ms"] == pytest.approx(123.9)
     assert row["tokens_per_s"] == pytest.approx(4 * 256 / 0.1239)
 
@@ -258,7 +259,7 @@ def test_the_comparison_stands_only_where_both_modes_exist(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "{}", '{"model_size": "x"}', json.dumps(DOCUMENT | {"mean_step_time_ms": -1.0}),
+    ["{", "{}", '{"model_size": "x"}', json.dumps(DOCUMENT | {"mean_time_ms": -1.0}),
      json.dumps(DOCUMENT | {"trial_times_ms": [float("nan")]})],
 )  # fmt: skip
 def test_other_files_are_told(tmp_path, text, capsys):

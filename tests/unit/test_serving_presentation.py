@@ -16,7 +16,7 @@ FIGURES = {shown.name: INFERENCE.figure(shown) for shown in INFERENCE.figures}
 def row(conc=1, framework="vllm", runner="h200", tput=100.0, intvty=50.0, **changes):
     values = {
         "run": f"{framework}-{runner}-{conc}", "sweeps": "s", "kind": "inference", "status": "ok",
-        "reason": "", "model": "org/model", "precision": "fp8", "framework": framework,
+        "reason": "", "model": "org/model", "requested_precision": "fp8", "framework": framework,
         "runner": runner, "isl": 1024, "osl": 1024, "tp": 4, "ep": 1, "dp_attn": False,
         "conc": str(conc), "spec_decoding": "none", "median_ttft_ms": 20.0,
         "median_tpot_ms": 1000 / intvty if intvty else None, "intvty": intvty,

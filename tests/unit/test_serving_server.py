@@ -200,12 +200,12 @@ def test_settings_of_one_address_are_measured_in_turn(tmp_path, embedded_model):
             folder = tmp_path / "results/runs" / str(osl)
             command = ["-m", "scripts.serve_benchmark", "--run", write_run(folder, run),
                        "--server-dir", tmp_path / f"results/servers/{osl}", "--embedded-model",
-                       embedded_model, "--output", folder / "inference.json"]  # fmt: skip
+                       embedded_model, "--output",
+                       tmp_path / f"results/servers/{osl}/points.json"]  # fmt: skip
             processes.append(subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT))
         assert [process.wait(60) for process in processes] == [0, 0]
-    results = [
-        json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/inference.json")
-    ]
+    measured = tmp_path.glob("results/servers/*/measured/*.json")
+    results = [json.loads(path.read_text()) for path in measured]
     assert [result["status"] for result in results] == ["ok", "ok"]
     (_, end), (start, _) = sorted(
         (r["provenance"]["started_at"], r["provenance"]["ended_at"]) for r in results

@@ -13,7 +13,7 @@ def test_summary_of_known_times():
     assert summary["median_step_time_ms"] == 3
     assert summary["mean_step_time_ms"] == 22
     assert summary["std_step_time_ms"] == pytest.approx(np.std([1, 2, 3, 4, 100], ddof=1))
-    assert summary["cv"] == pytest.approx(summary["std_step_time_ms"] / 22)
+    assert summary["cv_step_time"] == pytest.approx(summary["std_step_time_ms"] / 22)
     assert summary["median_step_time_ci_low_ms"] is None
 
 
@@ -52,7 +52,11 @@ def test_the_interval_covers_the_median_as_often_as_it_says():
 
 def test_one_trial_has_no_spread():
     summary = summarize([5.0])
-    assert (summary["std_step_time_ms"], summary["cv"], summary["median_step_time_ms"]) == (0, 0, 5)
+    assert (
+        summary["std_step_time_ms"],
+        summary["cv_step_time"],
+        summary["median_step_time_ms"],
+    ) == (0, 0, 5)
 
 
 def test_interval_of_positive_samples_stays_above_zero_and_covers():

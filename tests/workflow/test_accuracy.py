@@ -222,7 +222,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
     assert largest.worst_case["longest_prompt_of"] == 40
     assert 4 < largest.batch_size < 64
     at_budget = measured(tmp_path, checkpoint, f"--batch-size={found}", **changes)
-    assert (at_budget.metrics.batch_size, at_budget.metrics.ooms) == (largest.batch_size, [])
+    assert (at_budget.effective.batch_size, at_budget.metrics.ooms) == (largest.batch_size, [])
     # Less memory than when the size was found, as when another program took some.
     less = changes | {"memory_budget_mib": 3.5}
     result = measured(tmp_path / "less", checkpoint, f"--batch-size={found}", **less)
@@ -231,7 +231,7 @@ def test_out_of_memory_in_the_run_is_halved_and_told(checkpoint, reference, tmp_
         largest.batch_size,
         largest.batch_size // 2,
     )
-    assert result.metrics.batch_size <= largest.batch_size // 2
+    assert result.effective.batch_size <= largest.batch_size // 2
     assert answers(result) == answers(at_budget) == answers(reference)
     assert result.metrics.peak_memory_mib <= 3.5
     nothing = measured(tmp_path / "nothing", checkpoint, f"--batch-size={found}",

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scripts.lib.runtime.statistics import summarize
 from scripts.lib.schema.errors import InputError
 
+# Names of the form, with the columns that hold their values; its readers find both.
+ALIASES = {"mean_time_ms": "mean_step_time_ms", "std_time_ms": "std_step_time_ms"}
+
 
 class DocumentResult(BaseModel):
     """The keys that are read; others are let pass."""
