@@ -41,7 +41,7 @@ def test_modes_and_precisions_are_measured(mode, precision, write_run, tokens, t
     result = bench(write_run, tokens, tmp_path, mode=mode, precision=precision)
     assert result.status == "ok", result.reason
     metrics = result.metrics
-    assert metrics.device.startswith("cuda")
+    assert result.effective.device.startswith("cuda")
     assert metrics.peak_reserved_memory_mib >= metrics.peak_memory_mib > 0
     assert metrics.memory_method == "CUDA caching allocator"
     if metrics.peak_tflops:
