@@ -5,6 +5,7 @@ from typing import Any
 
 from scripts.lib.kinds.accuracy.kind import Accuracy
 from scripts.lib.kinds.base import Kind
+from scripts.lib.kinds.communication.kind import Communication
 from scripts.lib.kinds.ddp.kind import Ddp
 from scripts.lib.kinds.inference.kind import Inference
 from scripts.lib.kinds.training.kind import Training
@@ -18,6 +19,7 @@ KINDS: dict[str, Kind[Any, Any]] = {
         Inference(),
         Ddp(),
         Accuracy(),
+        Communication(),
     )
 }
 

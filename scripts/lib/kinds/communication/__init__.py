@@ -1,0 +1,1 @@
+"""Collective and point-to-point communication: time and bandwidth over message sizes."""
