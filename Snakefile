@@ -9,40 +9,44 @@ import sys
 
 from snakemake.utils import min_version
 
-from scripts.lib.workflow.clock import settle_future_files
-from scripts.lib.config import InputError, load_config
-from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
-from scripts.lib.config.loading import with_places
-from scripts.lib.workflow.inputs import check_inputs
-from scripts.lib.workflow.takeover import take_over
-from scripts.lib.workflow.slurm_guard import guard_executor
-from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock
-from scripts.lib.workflow.progress import start_progress
-
 min_version("9.20")
 
-# Planning makes millions of objects that all live; looking through them again and again for
-# garbage takes a sixth of its time.
+
+include: "rules/home.smk"
+
+
+from scripts.lib.config import InputError, load_config, load_module_config
+from scripts.lib.config import expand as expand_sweeps  # `expand` is Snakemake's own
+from scripts.lib.config.loading import with_places
+from scripts.lib.workflow.clock import settle_future_files
+from scripts.lib.workflow.inputs import check_inputs
+from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock
+from scripts.lib.workflow.progress import start_progress
+from scripts.lib.workflow.slurm_guard import guard_executor
+from scripts.lib.workflow.takeover import take_over
+
+# DAG construction allocates millions of long-lived objects; the default thresholds of the garbage
+# collector cost a sixth of planning time.
 gc.set_threshold(200_000, 50, 100)
 
-# The files are read again with a stricter loader than Snakemake's; a mistake ends here, in a line
-# each, before any job. Jobs trust the check of the main process.
+# A mistake in the configuration ends here, in a line each, before any job. The files are read again
+# with a stricter loader than Snakemake's; a module has the configuration that it is given. Jobs
+# skip the checks: the main process has made them.
+FILES = [] if IS_MODULE else workflow.config_settings.configfiles
 try:
-    CONFIG = load_config(workflow.config_settings.configfiles, workflow.config_settings.config)
+    CONFIG = (
+        load_module_config(config)
+        if IS_MODULE
+        else load_config(FILES, workflow.config_settings.config_args)
+    )
     SWEEPS = expand_sweeps(CONFIG)
     if workflow.is_main_process:
         check_inputs(SWEEPS)
-        settle_future_files("results")
-        taken_over = [line for line in [take_over("results")] if line]
-        print(
-            *SWEEPS.notes,
-            *taken_over,
-            sep="\n",
-            end="\n" * bool(SWEEPS.notes or taken_over),
-            file=sys.stderr,
-        )
+        settle_future_files(RESULTS)
+        for line in filter(None, [*SWEEPS.notes, take_over(RESULTS)]):
+            print(line, file=sys.stderr)
 except InputError as error:
-    sys.exit(str(with_places(error, workflow.config_settings.configfiles)))
+    sys.exit(str(error if IS_MODULE else with_places(error, FILES)))
 
 
 include: "rules/common.smk"
@@ -55,11 +59,8 @@ report: "report/workflow.rst"
 
 config["overview"] = overview_of_results()
 
-# Programs are `python -m scripts.NAME` from any working directory, by the Python that runs
-# Snakemake, or by the environment's with `--sdm conda`.
-shell.prefix(program_environment())
 
-
+# Snakemake runs these of the main Snakefile only: a workflow with sweepmake as a module has its own.
 onstart:
     if workflow.is_main_process:
         try:

@@ -46,11 +46,11 @@ def settings_of_importance(wildcards):
 
 
 def checkpoint_of_importance(wildcards):
-    return KINDS["accuracy"].input_data(settings_of_importance(wildcards))
+    return in_place(KINDS["accuracy"].input_data(settings_of_importance(wildcards)))
 
 
 def files_of_importance(wildcards):
-    return KINDS["accuracy"].user_files(settings_of_importance(wildcards))
+    return in_place(KINDS["accuracy"].user_files(settings_of_importance(wildcards)))
 
 
 def importance_gpu(wildcards):
@@ -90,7 +90,7 @@ rule train_embedded_vlm:
     params:
         settings=lambda wildcards: json.dumps(vlm_settings(settings_of_vlm(wildcards))),
     shell:
-        "python -m scripts.train_embedded_vlm --settings {params.settings:q}"
+        "{PYTHON} -m scripts.train_embedded_vlm --settings {params.settings:q}"
         " --output {output.summary:q} &> {log:q}"
 
 
@@ -115,7 +115,7 @@ rule measure_importance:
         ),
         checkpoint=lambda wildcards, input: option("--checkpoint", *input.checkpoint),
     shell:
-        "python -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
+        "{PYTHON} -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
         " --output {output:q} &> {log:q}"
 
 
@@ -144,7 +144,7 @@ rule accuracy:
         importance=lambda wildcards, input: option("--importance", input.importance),
         batch_size=batch_size_option,
     shell:
-        "python -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
+        "{PYTHON} -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
         " {params.importance:q} {params.batch_size:q} --output {output:q} &> {log:q}"
 
 
@@ -162,5 +162,5 @@ rule export_accuracy:
     params:
         sweeps=[f"{sweep}:{len(batches_of(sweep))}" for sweep in accuracy_sweeps()],
     shell:
-        "python -m scripts.export_accuracy --results-dir results --sweeps {params.sweeps:q}"
-        " --output-dir results/accuracy &> {log:q}"
+        "{PYTHON} -m scripts.export_accuracy --results-dir {RESULTS:q} --sweeps {params.sweeps:q}"
+        " --output-dir {RESULTS:q}/accuracy &> {log:q}"

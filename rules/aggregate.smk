@@ -8,18 +8,19 @@ results/tables, results/figures
 
 onerror:
     if workflow.is_main_process and SWEEPS.selected is None:
-        # Runs whose jobs failed stand in the summary as missing; the call fails all the same.
+        # Failed jobs appear as `missing` rows; the workflow still exits non-zero.
         write_batch_files()
         shell(
-            "python -m scripts.aggregate_results --results-dir results"
+            "{PYTHON} -m scripts.aggregate_results --results-dir results"
             " --sweeps {sweeps} --csv results/summary.csv --parquet results/summary.parquet"
-            " --kinds-dir results/summary --overview results/overview.json > logs/onerror.log 2>&1 || true",
+            " --kinds-dir results/summary --overview results/overview.json"
+            " > logs/onerror.log 2>&1 || true",
             sweeps=shlex.join(batch_counts()),
         )
 
 
 rule collect_batch:
-    """Collect one batch: a row a run, none missing."""
+    """Collect one batch: one row per run, none missing."""
     input:
         results_of_batch,
         batch="results/batches/{sweep}/{batch}.json",
@@ -31,12 +32,12 @@ rule collect_batch:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "python -m scripts.collect_batch --batch {input.batch:q} --results-dir results"
+        "{PYTHON} -m scripts.collect_batch --batch {input.batch:q} --results-dir {RESULTS:q}"
         " --output {output:q} &> {log:q}"
 
 
 rule aggregate_results:
-    """One row a run over all sweeps, and what was measured on what."""
+    """One row per run over all sweeps, the summaries of the kinds, and what ran on what."""
     input:
         tables_of_batches,
     output:
@@ -57,8 +58,8 @@ rule aggregate_results:
     params:
         sweeps=batch_counts,
     shell:
-        "python -m scripts.aggregate_results --results-dir results --sweeps {params.sweeps:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q} --kinds-dir results/summary"
+        "{PYTHON} -m scripts.aggregate_results --results-dir {RESULTS:q} --sweeps {params.sweeps:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q} --kinds-dir {RESULTS:q}/summary"
         " --overview {output.overview:q} &> {log:q}"
 
 
@@ -87,9 +88,9 @@ for presentation in presentations():
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "python -m scripts.tabulate_results --results-dir results"
+                "{PYTHON} -m scripts.tabulate_results --results-dir {RESULTS:q}"
                 " --sweeps {params.sweeps:q} --tables {params.names:q}"
-                " --output-dir results/tables &> {log:q}"
+                " --output-dir {RESULTS:q}/tables &> {log:q}"
 
     if presentation.figures:
 
@@ -114,6 +115,6 @@ for presentation in presentations():
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "python -m scripts.plot_results --results-dir results"
+                "{PYTHON} -m scripts.plot_results --results-dir {RESULTS:q}"
                 " --sweeps {params.sweeps:q} --figures {params.names:q}"
-                " --output-dir results/figures &> {log:q}"
+                " --output-dir {RESULTS:q}/figures &> {log:q}"

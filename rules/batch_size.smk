@@ -27,5 +27,5 @@ rule find_batch_size:
         version=batch_size_result.MEASUREMENT_VERSION,
         data=lambda wildcards, input: option("--data", *input.data),
     shell:
-        "python -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
-        " --neighbours results/runs --output {output:q} &> {log:q}"
+        "{PYTHON} -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
+        " --neighbours {RESULTS:q}/runs --output {output:q} &> {log:q}"

@@ -1,7 +1,6 @@
 """Look-up of runs and batches for the rules of all kinds; no rules."""
 
 import json
-import shlex
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,12 +68,19 @@ def first_runs(kind, digest):
 
 def input_data_of(wildcards):
     """The file that a run and its probes are fed with, made by a rule or the user's own."""
-    return kind_of(wildcards).input_data(settings_of(wildcards))
+    return in_place(kind_of(wildcards).input_data(settings_of(wildcards)))
 
 
 def user_files_of(wildcards):
     """Further files of the user's; a changed file invalidates every run that depends on it."""
-    return kind_of(wildcards).user_files(settings_of(wildcards))
+    return in_place(kind_of(wildcards).user_files(settings_of(wildcards)))
+
+
+def in_place(files):
+    """Files as inputs: a module's prefix is for what its rules make, not for the user's files."""
+    if RESULTS == "results":
+        return files
+    return [f if f.startswith("results/") else str(Path(f).absolute()) for f in files]
 
 
 def searches_batch_size(run):
@@ -149,13 +155,3 @@ def results_of_batch(wildcards):
 def batch_counts(wildcards=None):
     """Sweeps and their numbers of batches, short enough for a command line."""
     return [f"{sweep}:{len(batches_of(sweep))}" for sweep in SWEEPS.sweeps]
-
-
-def program_environment():
-    """Shell lines before every command: where the programs are and which Python runs them."""
-    variables = {"PYTHONPATH": f"{shlex.quote(workflow.basedir)}${{PYTHONPATH:+:$PYTHONPATH}}"}
-    variables["PYTHONSAFEPATH"] = "1"  # a folder `scripts` in the working directory hides nothing
-    if not workflow.deployment_settings.deployment_method:
-        variables["PATH"] = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-    exports = " ".join(f"{name}={value}" for name, value in variables.items())
-    return f"export {exports}; ".replace("{", "{{").replace("}", "}}")

@@ -30,7 +30,7 @@ def first_run_of_text(wildcards):
 
 def text_files_of(wildcards):
     """The user's files of a text; one that changes is read again."""
-    return text_inputs(settings_of_run(run_of_text(wildcards)))
+    return in_place(text_inputs(settings_of_run(run_of_text(wildcards))))
 
 
 rule prepare_text:
@@ -46,7 +46,7 @@ rule prepare_text:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "python -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
+        "{PYTHON} -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
 
 
 rule benchmark_ddp:
@@ -71,5 +71,5 @@ rule benchmark_ddp:
         version=measurement_version,
         batch_size=batch_size_option,
     shell:
-        "python -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
+        "{PYTHON} -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
         " {params.batch_size:q} --output {output:q} &> {log:q}"

@@ -41,7 +41,7 @@ def points_to_measure():
     found = set()
     for server, runs in points_by_server().items():
         files = kind.user_files(settings_of_run(runs[0]))
-        found |= missing_points(server, runs, files, kind.measurement_version)
+        found |= missing_points(server, runs, files, kind.measurement_version, RESULTS)
     return found
 
 
@@ -54,8 +54,8 @@ def servers_to_start():
 
 def measured_folder(wildcards):
     """The folder of a server's measurements, newer than the list where one was removed."""
-    folder = Path("results/servers", wildcards.server, MEASURED)
-    return str(folder) if folder.is_dir() else []
+    measured = f"servers/{wildcards.server}/{MEASURED}"
+    return f"results/{measured}" if Path(RESULTS, measured).is_dir() else []
 
 
 def points_of(wildcards):
@@ -91,7 +91,8 @@ def points_file_of(wildcards):
     """
     run = run_of(wildcards).id
     path = f"results/servers/{server_of_run(run)}/points.json"
-    done = run not in points_to_measure() and Path(result_of_run(run)).exists()
+    result = KINDS["inference"].result_path(RESULTS, run)
+    done = run not in points_to_measure() and Path(result).exists()
     return ancient(path) if done else path
 
 
@@ -105,7 +106,7 @@ rule prepare_model:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "python -m scripts.prepare_model --output {output:q} &> {log:q}"
+        "{PYTHON} -m scripts.prepare_model --output {output:q} &> {log:q}"
 
 
 rule serve_benchmark:
@@ -135,7 +136,7 @@ rule serve_benchmark:
         files=lambda wildcards, input: option("--model-files", *input.files),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
-        "python -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
+        "{PYTHON} -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
         " {params.files:q} --server-dir {params.folder:q} --output {output:q} &> {log:q}"
 
 
@@ -157,5 +158,5 @@ rule collect_point:
         version=measurement_version,
         folder=lambda wildcards, input: str(Path(input.points).parent),
     shell:
-        "python -m scripts.collect_point --run {input.run:q} --server-dir {params.folder:q}"
+        "{PYTHON} -m scripts.collect_point --run {input.run:q} --server-dir {params.folder:q}"
         " --output {output:q} &> {log:q}"

@@ -70,7 +70,7 @@ def shown_in_report(folder, suffix, presentation, shown):
 def overview_of_results():
     """What was measured on what, for the report's front page; empty before the first summary."""
     try:
-        rows = json.loads(Path("results/overview.json").read_text())
+        rows = json.loads(Path(RESULTS, "overview.json").read_text())
     except (OSError, ValueError):
         return []
     sweeps = CONFIG.sweeps

@@ -121,7 +121,7 @@ def test_files_and_overrides_merge_key_by_key(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"sweeps": {"a": BASE}, "max_batch_size": 7}))
     (tmp_path / "b.yaml").write_text("sweeps: {a: {batch_size: 3}}")
     paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
-    config = load_config(paths, {"sweeps": {"a": {"num_trials": 9}}})
+    config = load_config(paths, ['sweeps={"a": {"num_trials": 9}}'])
     assert config.sweeps["a"].batch_size == [3]
     assert config.sweeps["a"].num_trials == 9
     assert config.max_batch_size == 7
@@ -191,9 +191,9 @@ def test_a_missing_file_is_told(tmp_path):
 def test_an_override_is_named_as_the_place(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"sweeps": {"a": BASE}}))
     with pytest.raises(InputError, match=r"--config: sweeps\.a\.num_trials"):
-        load_config([tmp_path / "a.yaml"], {"sweeps": {"a": {"num_trials": -1}}})
+        load_config([tmp_path / "a.yaml"], ['sweeps={"a": {"num_trials": -1}}'])
     with pytest.raises(InputError, match="--config: sweeps: must be"):
-        load_config([tmp_path / "a.yaml"], {"sweeps": 3})
+        load_config([tmp_path / "a.yaml"], ["sweeps=3"])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "{"])

@@ -94,7 +94,7 @@ def test_nothing_is_measured_again(former):
 
 
 def test_ids_are_those_of_the_configuration(former):
-    take_over(former.folder / "results")
+    take_over(former.folder / "results", former.folder)
     former.command()  # writes the configuration
     runs = expand(load_config([former.folder / "config.yaml"])).runs
     for run in runs.values():
@@ -120,10 +120,10 @@ def test_a_takeover_that_is_killed_is_finished_by_the_next(former, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(takeover, "_rewrite", rewrite)
             try:
-                take_over(results)
+                take_over(results, former.folder)
             except KeyboardInterrupt:
                 continue
-    take_over(results)
+    take_over(results, former.folder)
     test_ids_are_those_of_the_configuration(former)
 
 
@@ -131,11 +131,11 @@ def test_a_result_of_another_measurement_version_stays(former):
     (path,) = (former.folder / "results").glob("runs/nano-ctx64*/benchmark.json")
     data = json.loads(path.read_text())
     path.write_text(json.dumps(data | {"measurement_version": 99}))
-    assert "4 runs" in take_over(former.folder / "results")
+    assert "4 runs" in take_over(former.folder / "results", former.folder)
     assert path.exists()
 
 
 def test_it_happens_once(former):
     results = former.folder / "results"
-    assert "5 runs" in take_over(results)
-    assert take_over(results) == ""
+    assert "5 runs" in take_over(results, former.folder)
+    assert take_over(results, former.folder) == ""

@@ -3,7 +3,7 @@
 Imported at parse time by every job, so it loads neither torch, transformers nor pandas.
 """
 
-from scripts.lib.config.loading import load_config
+from scripts.lib.config.loading import load_config, load_module_config
 from scripts.lib.config.runs import RUN_PATTERN, Expansion, Run, expand, run_id
 from scripts.lib.config.workflow import WorkflowConfig
 from scripts.lib.kinds.registry import load_run
@@ -17,6 +17,7 @@ __all__ = [
     "WorkflowConfig",
     "expand",
     "load_config",
+    "load_module_config",
     "load_run",
     "run_id",
 ]

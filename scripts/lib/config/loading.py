@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from scripts.lib.config.workflow import WorkflowConfig
@@ -17,31 +18,64 @@ DEFAULT_CONFIG = CONFIG_DIR / "config.yaml"
 
 
 def load_config(
-    paths: Sequence[str | Path] = (), overrides: Mapping[str, Any] | None = None
+    paths: Sequence[str | Path] = (), overrides: Sequence[str] | None = None
 ) -> WorkflowConfig:
     """Load and check a configuration.
 
     `paths` are merged in order, mappings key by key and everything else replaced; without one the
-    default `config/config.yaml` is taken. `overrides` come last (the `--config` of Snakemake).
+    default `config/config.yaml` is taken. `overrides` come last: the words of Snakemake's
+    `--config`, each NAME=VALUE with the value in YAML, so that numbers and booleans keep their type.
     The table of sizes in `config/sizes.yaml` lies below them all.
 
     Raises InputError with a line for each problem: file, line, key, what is allowed.
     """
     sizes = load_yaml(SIZES)
     files = [load_yaml(path) for path in paths] or [load_yaml(DEFAULT_CONFIG)]
+    layers = [_override(word) for word in overrides or ()]
     data: dict[str, Any] = {"sizes": sizes.data}
-    for layer in (*(file.data for file in files), overrides or {}):
+    for layer in (*(file.data for file in files), *layers):
         data = _merged(data, layer)
+    above: dict[str, Any] = {}
+    for layer in layers:
+        above = _merged(above, layer)
     try:
         return WorkflowConfig.model_validate(data)
     except ValidationError as error:
         problems = describe(error, WorkflowConfig, data)
         raise InputError(
-            *(
-                f"{_place([sizes, *files], keys, overrides or {})}: {message}"
-                for keys, message in problems
-            )
+            *(f"{_place([sizes, *files], keys, above)}: {message}" for keys, message in problems)
         ) from None
+
+
+def load_module_config(data: Mapping[str, Any]) -> WorkflowConfig:
+    """Check the configuration that another workflow gives to sweepmake as its module.
+
+    Raises InputError with a line for each problem: key, what is allowed.
+    """
+    merged = _merged({"sizes": load_yaml(SIZES).data}, _plain(data))
+    try:
+        return WorkflowConfig.model_validate(merged)
+    except ValidationError as error:
+        problems = describe(error, WorkflowConfig, merged)
+        raise InputError(
+            *(f"config of the module: {dotted(keys)}: {message}" for keys, message in problems)
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of mappings and lists of any kind as one of plain ones."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _override(word: str) -> dict[str, Any]:
+    """Read one word of `--config`. Raises InputError where its value is not YAML."""
+    name, _, text = word.partition("=")
+    try:
+        return {name: yaml.safe_load(text)}
+    except yaml.YAMLError:
+        raise InputError(f"--config: {name}: its value is not YAML: {text}") from None
 
 
 def with_places(error: InputError, paths: Sequence[str | Path] = ()) -> InputError:

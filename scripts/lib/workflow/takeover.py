@@ -24,20 +24,20 @@ LAYOUT = "2"
 LAYOUT_FILE = ".layout"
 
 
-def take_over(folder: str | Path = "results") -> str:
+def take_over(folder: str | Path = "results", root: str | Path = "") -> str:
     """Rename what an earlier version wrote below a folder of results; returns a line about it.
 
     Empty where there was nothing to do, or another workflow runs there. Only results whose
-    measurement means the same today are renamed; modification times are kept.
+    measurement means the same today are renamed; modification times are kept. `root` is the working
+    directory of the workflow, of which `folder` is a part.
     """
-    folder = Path(folder)
+    folder, root = Path(folder), Path(root)
     marker = folder / LAYOUT_FILE
     with suppress(OSError):
         if marker.read_text() == LAYOUT or not (folder / "runs").is_dir():
             return ""
     if not (folder / "runs").is_dir():
         return ""
-    root = folder.resolve().parent
     try:
         lock = hold_lock(root / WORKFLOW_LOCK)
     except InputError:
@@ -45,7 +45,7 @@ def take_over(folder: str | Path = "results") -> str:
     try:
         renamed = sum(_take_over_run(path, folder) for path in sorted(folder.glob("runs/*")))
         if renamed:
-            _forget(root, folder.name)
+            _forget(root, folder.relative_to(root))
         with suppress(OSError):  # a folder that cannot be written to
             write_text(marker, LAYOUT)
     finally:
@@ -121,9 +121,9 @@ def _rewrite(path: Path, content: str) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def _forget(root: Path, results: str) -> None:
+def _forget(root: Path, results: Path) -> None:
     """Remove Snakemake's records of measured files, which name rules and parameters of before."""
-    measured = tuple((results, part) for part in ("runs", "data", "servers"))
+    measured = [results / part for part in ("runs", "data", "servers")]
     for record, path in paths_of_records(root / ".snakemake" / "metadata"):
-        if Path(path).parts[:2] in measured:
+        if any(Path(path).is_relative_to(part) for part in measured):
             record.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ def missing_points(
     runs: Collection[str],
     files: Collection[str],
     version: int,
-    results: str | Path = "results",
+    results: str | Path,
 ) -> set[str]:
     """Return those of a server's points `runs` that have no measurement of this version.
 
