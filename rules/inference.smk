@@ -52,10 +52,16 @@ def servers_to_start():
     return "|".join({re.escape(server_of_run(run)) for run in points_to_measure()}) or "none"
 
 
-def measured_folder(wildcards):
-    """The folder of a server's measurements, newer than the list where one was removed."""
-    measured = f"servers/{wildcards.server}/{MEASURED}"
-    return f"results/{measured}" if Path(RESULTS, measured).is_dir() else []
+def measured_before(wildcards):
+    """The folder of a server's measurements, and files of points that are to be measured again.
+
+    What was removed or damaged since the list was written is newer than the list, and so a reason
+    to run under `--rerun-triggers mtime`, too.
+    """
+    folder = f"servers/{wildcards.server}/{MEASURED}"
+    runs = points_to_measure().intersection(points_of(wildcards))
+    paths = [folder, *(f"{folder}/{run}.json" for run in sorted(runs))]
+    return [f"results/{path}" for path in paths if Path(RESULTS, path).exists()]
 
 
 def points_of(wildcards):
@@ -115,7 +121,7 @@ rule serve_benchmark:
         runs=lambda wildcards: expand("results/runs/{run}/run.json", run=points_of(wildcards)),
         embedded=lambda wildcards: input_data_of(first_point(wildcards)),
         files=lambda wildcards: user_files_of(first_point(wildcards)),
-        measured=measured_folder,
+        measured=measured_before,
     output:
         ensure("results/servers/{server}/points.json", non_empty=True),
     log:
