@@ -90,7 +90,7 @@ rule train_embedded_vlm:
     params:
         settings=lambda wildcards: json.dumps(vlm_settings(settings_of_vlm(wildcards))),
     shell:
-        "{PYTHON} -m scripts.train_embedded_vlm --settings {params.settings:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.train_embedded_vlm --settings {params.settings:q}"
         " --output {output.summary:q} &> {log:q}"
 
 
@@ -115,7 +115,7 @@ rule measure_importance:
         ),
         checkpoint=lambda wildcards, input: option("--checkpoint", *input.checkpoint),
     shell:
-        "{PYTHON} -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
         " --output {output:q} &> {log:q}"
 
 
@@ -144,7 +144,7 @@ rule accuracy:
         importance=lambda wildcards, input: option("--importance", input.importance),
         batch_size=batch_size_option,
     shell:
-        "{PYTHON} -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
         " {params.importance:q} {params.batch_size:q} --output {output:q} &> {log:q}"
 
 
@@ -160,7 +160,8 @@ rule export_accuracy:
     conda:
         "../envs/sweepmake.yaml"
     params:
+        results=RESULTS,
         sweeps=[f"{sweep}:{len(batches_of(sweep))}" for sweep in accuracy_sweeps()],
     shell:
-        "{PYTHON} -m scripts.export_accuracy --results-dir {RESULTS:q} --sweeps {params.sweeps:q}"
-        " --output-dir {RESULTS:q}/accuracy &> {log:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.export_accuracy --results-dir {params.results:q} --sweeps {params.sweeps:q}"
+        " --output-dir {params.results:q}/accuracy &> {log:q}"

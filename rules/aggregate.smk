@@ -11,7 +11,7 @@ onerror:
         # Failed jobs appear as `missing` rows; the workflow still exits non-zero.
         write_batch_files()
         shell(
-            "{PYTHON} -m scripts.aggregate_results --results-dir results"
+            "{SWEEPMAKE_PYTHON} -m scripts.aggregate_results --results-dir results"
             " --sweeps {sweeps} --csv results/summary.csv --parquet results/summary.parquet"
             " --kinds-dir results/summary --overview results/overview.json"
             " > logs/onerror.log 2>&1 || true",
@@ -31,8 +31,10 @@ rule collect_batch:
     localrule: True
     conda:
         "../envs/sweepmake.yaml"
+    params:
+        results=RESULTS,
     shell:
-        "{PYTHON} -m scripts.collect_batch --batch {input.batch:q} --results-dir {RESULTS:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.collect_batch --batch {input.batch:q} --results-dir {params.results:q}"
         " --output {output:q} &> {log:q}"
 
 
@@ -56,10 +58,11 @@ rule aggregate_results:
     conda:
         "../envs/sweepmake.yaml"
     params:
+        results=RESULTS,
         sweeps=batch_counts,
     shell:
-        "{PYTHON} -m scripts.aggregate_results --results-dir {RESULTS:q} --sweeps {params.sweeps:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q} --kinds-dir {RESULTS:q}/summary"
+        "{SWEEPMAKE_PYTHON} -m scripts.aggregate_results --results-dir {params.results:q} --sweeps {params.sweeps:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q} --kinds-dir {params.results:q}/summary"
         " --overview {output.overview:q} &> {log:q}"
 
 
@@ -84,13 +87,14 @@ for presentation in presentations():
             conda:
                 "../envs/sweepmake.yaml"
             params:
+                results=RESULTS,
                 names=[shown.name for shown in presentation.tables],
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "{PYTHON} -m scripts.tabulate_results --results-dir {RESULTS:q}"
+                "{SWEEPMAKE_PYTHON} -m scripts.tabulate_results --results-dir {params.results:q}"
                 " --sweeps {params.sweeps:q} --tables {params.names:q}"
-                " --output-dir {RESULTS:q}/tables &> {log:q}"
+                " --output-dir {params.results:q}/tables &> {log:q}"
 
     if presentation.figures:
 
@@ -111,10 +115,11 @@ for presentation in presentations():
             conda:
                 "../envs/sweepmake.yaml"
             params:
+                results=RESULTS,
                 names=[shown.name for shown in presentation.figures],
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "{PYTHON} -m scripts.plot_results --results-dir {RESULTS:q}"
+                "{SWEEPMAKE_PYTHON} -m scripts.plot_results --results-dir {params.results:q}"
                 " --sweeps {params.sweeps:q} --figures {params.names:q}"
-                " --output-dir {RESULTS:q}/figures &> {log:q}"
+                " --output-dir {params.results:q}/figures &> {log:q}"

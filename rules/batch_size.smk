@@ -23,9 +23,10 @@ rule find_batch_size:
         **PLACEMENT,
         gpu=gpu_of,
     params:
+        results=RESULTS,
         settings=run_json,
         version=batch_size_result.MEASUREMENT_VERSION,
         data=lambda wildcards, input: option("--data", *input.data),
     shell:
-        "{PYTHON} -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
-        " --neighbours {RESULTS:q}/runs --output {output:q} &> {log:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
+        " --neighbours {params.results:q}/runs --output {output:q} &> {log:q}"

@@ -46,7 +46,7 @@ rule prepare_text:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "{PYTHON} -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
 
 
 rule benchmark_ddp:
@@ -71,5 +71,5 @@ rule benchmark_ddp:
         version=measurement_version,
         batch_size=batch_size_option,
     shell:
-        "{PYTHON} -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
         " {params.batch_size:q} --output {output:q} &> {log:q}"

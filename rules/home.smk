@@ -55,5 +55,9 @@ def program_environment():
     return " ".join(["env", *(f"{name}={value}" for name, value in variables.items()), "python"])
 
 
-# Every program is called as `{PYTHON} -m scripts.NAME`.
-PYTHON = program_environment()
+# Every program is called as `{SWEEPMAKE_PYTHON} -m scripts.NAME`. Snakemake fills in commands with
+# the names of the main Snakefile, also those of a module's rules.
+modifier = workflow.modifier
+while modifier is not None:
+    modifier.globals["SWEEPMAKE_PYTHON"] = program_environment()
+    modifier = modifier.parent_modifier

@@ -112,7 +112,7 @@ rule prepare_model:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "{PYTHON} -m scripts.prepare_model --output {output:q} &> {log:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.prepare_model --output {output:q} &> {log:q}"
 
 
 rule serve_benchmark:
@@ -142,7 +142,7 @@ rule serve_benchmark:
         files=lambda wildcards, input: option("--model-files", *input.files),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
-        "{PYTHON} -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
         " {params.files:q} --server-dir {params.folder:q} --output {output:q} &> {log:q}"
 
 
@@ -164,5 +164,5 @@ rule collect_point:
         version=measurement_version,
         folder=lambda wildcards, input: str(Path(input.points).parent),
     shell:
-        "{PYTHON} -m scripts.collect_point --run {input.run:q} --server-dir {params.folder:q}"
+        "{SWEEPMAKE_PYTHON} -m scripts.collect_point --run {input.run:q} --server-dir {params.folder:q}"
         " --output {output:q} &> {log:q}"

@@ -66,7 +66,7 @@ def test_report_labels_have_one_key():
 def rules_and_programs(text):
     """Name of each rule of a file, and the program that it runs."""
     for block in re.split(r"^ *rule\b", text, flags=re.M)[1:]:
-        program = re.search(r"python -m scripts\.(\w+)", block)
+        program = re.search(r"-m scripts\.(\w+)", block)
         name = re.match(r' (\w+):|:\s+name:\s+f?"(\w+)', block)
         if program:
             yield name[1] or name[2], program[1]

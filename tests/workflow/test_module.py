@@ -139,10 +139,12 @@ SWEEP = {
 )  # fmt: skip
 def test_config_overrides_keep_their_types(override, setting, tmp_path):
     workflow = Workflow(tmp_path, {"sweeps": {"s": SWEEP}})
-    output = workflow.run("-n", "--config", f"sweeps={override}")
+    workflow.run("--until", "write_run", "--config", f"sweeps={override}")
+    (path,) = tmp_path.glob("results/runs/*/run.json")
+    settings = json.loads(path.read_text())["settings"]
     if setting:
         name, value = setting
-        assert f'"{name}": {json.dumps(value)}' in output
+        assert settings[name] == value
 
 
 def test_a_wrong_override_is_one_line(tmp_path):

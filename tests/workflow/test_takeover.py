@@ -135,6 +135,15 @@ def test_a_result_of_another_measurement_version_stays(former):
     assert path.exists()
 
 
+def test_runs_of_today_stay_where_they_are(former):
+    results = former.folder / "results"
+    take_over(results, former.folder)
+    before = sorted(results.glob("runs/*/*"))
+    (results / ".layout").unlink()
+    assert take_over(results, former.folder) == ""
+    assert sorted(results.glob("runs/*/*")) == before
+
+
 def test_it_happens_once(former):
     results = former.folder / "results"
     assert "5 runs" in take_over(results, former.folder)

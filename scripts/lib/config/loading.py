@@ -24,7 +24,7 @@ def load_config(
 
     `paths` are merged in order, mappings key by key and everything else replaced; without one the
     default `config/config.yaml` is taken. `overrides` come last: the words of Snakemake's
-    `--config`, each NAME=VALUE with the value in YAML, so that numbers and booleans keep their type.
+    `--config`, each NAME=VALUE with a value in YAML, so that numbers and booleans keep their type.
     The table of sizes in `config/sizes.yaml` lies below them all.
 
     Raises InputError with a line for each problem: file, line, key, what is allowed.

@@ -17,6 +17,7 @@ from scripts.lib.config.runs import run_id
 from scripts.lib.kinds.registry import KINDS
 from scripts.lib.results.files import write_text
 from scripts.lib.schema.errors import InputError
+from scripts.lib.sweeps.identity import identity_of
 from scripts.lib.workflow.lock import WORKFLOW_LOCK, hold_lock, paths_of_records
 
 # Raised when names below the folder of results change; a folder without the file has layout 1.
@@ -67,6 +68,9 @@ def _take_over_run(path: Path, folder: Path) -> bool:
         settings, former = run_file["settings"], str(run_file["run"])
         kind = KINDS[settings["kind"]]
     except (OSError, ValueError, KeyError, TypeError):
+        return False
+    # Today's run files leave defaults out, which no file of before did.
+    if settings == identity_of(kind.run, settings):
         return False
     if former != former_id(settings, former.rpartition("-")[0]):
         return False
