@@ -6,13 +6,16 @@ results/runs/{run}/inference.json with requests.parquet
 
 One job starts a server and measures those of its points that are not measured yet; it keeps each in
 results/servers/{server}/measured as soon as it is done. Cheap jobs copy them to their runs.
+
+The list of points of a server that has nothing to measure is an ordinary file that no rule makes.
+So a point that is removed, or a call for some batches only, starts no server.
 """
 
-from scripts.lib.kinds.inference.config import server_id
+import re
+import uuid
 
-
-wildcard_constraints:
-    server=RUN_PATTERN,
+from scripts.lib.kinds.inference.config import MEASURED, server_id
+from scripts.lib.kinds.inference.kept import missing_points
 
 
 @cache
@@ -29,6 +32,36 @@ def points_by_server():
         if run in wanted:
             servers.setdefault(server_of_run(run), []).append(run)
     return servers
+
+
+@cache
+def points_to_measure():
+    """Runs without a current measurement."""
+    kind = KINDS["inference"]
+    found = set()
+    for server, runs in points_by_server().items():
+        files = kind.user_files(settings_of_run(runs[0]))
+        found |= missing_points(server, runs, files, kind.measurement_version, RESULTS)
+    return found
+
+
+def servers_to_start():
+    """Pattern of the servers that have points to measure; of all in a job's own process."""
+    if not workflow.is_main_process:
+        return RUN_PATTERN
+    return "|".join({re.escape(server_of_run(run)) for run in points_to_measure()}) or "none"
+
+
+def measured_before(wildcards):
+    """The folder of a server's measurements, and files of points that are to be measured again.
+
+    What was removed or damaged since the list was written is newer than the list, and so a reason
+    to run under `--rerun-triggers mtime`, too.
+    """
+    folder = f"servers/{wildcards.server}/{MEASURED}"
+    runs = points_to_measure().intersection(points_of(wildcards))
+    paths = [folder, *(f"{folder}/{run}.json" for run in sorted(runs))]
+    return [f"results/{path}" for path in paths if Path(RESULTS, path).exists()]
 
 
 def points_of(wildcards):
@@ -57,9 +90,16 @@ def server_gpus(wildcards):
 
 
 def points_file_of(wildcards):
-    """The list of points of a run's server."""
+    """The list of points of a run's server.
+
+    A new one leaves points alone that are measured and collected. It must not be `ancient` for
+    others: where a job runs, Snakemake looks for no further reasons to run the ones that follow it.
+    """
     run = run_of(wildcards).id
-    return f"results/servers/{server_of_run(run)}/points.json"
+    path = f"results/servers/{server_of_run(run)}/points.json"
+    result = KINDS["inference"].result_path(RESULTS, run)
+    done = run not in points_to_measure() and Path(result).exists()
+    return ancient(path) if done else path
 
 
 rule prepare_model:
@@ -81,10 +121,13 @@ rule serve_benchmark:
         runs=lambda wildcards: expand("results/runs/{run}/run.json", run=points_of(wildcards)),
         embedded=lambda wildcards: input_data_of(first_point(wildcards)),
         files=lambda wildcards: user_files_of(first_point(wildcards)),
+        measured=measured_before,
     output:
         ensure("results/servers/{server}/points.json", non_empty=True),
     log:
         "logs/serve_benchmark/{server}.log",
+    wildcard_constraints:
+        server=servers_to_start(),
     conda:
         "../envs/sweepmake.yaml"
     threads: lambda wildcards: threads(server_gpus(wildcards))
@@ -92,13 +135,15 @@ rule serve_benchmark:
         **PLACEMENT | by_gpus(server_gpus),
         gpu=server_gpus,
     params:
-        points=points_of,
-        version=KINDS["inference"].measurement_version,
+        # Never the same: the rule is only for servers with something to measure, whose list of what
+        # was measured before is left in place so that no other point is collected again.
+        call=uuid.uuid4().hex,
         embedded=lambda wildcards, input: option("--embedded-model", *input.embedded),
+        files=lambda wildcards, input: option("--model-files", *input.files),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
         "{SWEEPMAKE_PYTHON} -m scripts.serve_benchmark --run {input.runs:q} {params.embedded:q}"
-        " --server-dir {params.folder:q} --output {output:q} &> {log:q}"
+        " {params.files:q} --server-dir {params.folder:q} --output {output:q} &> {log:q}"
 
 
 rule collect_point:
@@ -106,6 +151,7 @@ rule collect_point:
     input:
         run="results/runs/{run}/run.json",
         points=points_file_of,
+        files=user_files_of,
     output:
         ensure("results/runs/{run}/inference.json", non_empty=True),
     log:

@@ -2,8 +2,8 @@
 
     python -m scripts.collect_point --run run.json --server-dir DIR --output inference.json
 
-Fails where the point is not there, damaged or of other settings, after removing the server's list
-of points: the next call of the workflow measures it.
+Fails where the measurement is missing, damaged or of other settings, after removing what is left of
+it: the next call of the workflow measures the point.
 """
 
 import argparse
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.kinds.inference.config import POINTS
 from scripts.lib.kinds.inference.kind import Inference
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.schema.errors import InputError
@@ -27,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
-    from scripts.lib.kinds.inference.store import collect
+    from scripts.lib.kinds.inference.store import collect, measured_path
 
     run_id, run = Inference().load_run(arguments.run)
     folder = Path(arguments.server_dir)
     result = collect(folder, run_id, run, Path(arguments.output))
     if result is None:
-        (folder / POINTS).unlink(missing_ok=True)
+        measured_path(folder, run_id).unlink(missing_ok=True)
         raise InputError(f"{folder}: no current measurement of {run_id}; the next call makes it")
     return {"run": run_id, "status": result.status, "reason": result.reason}
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,26 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     removed = []
     for path in sorted(folder.glob("runs/*/*.json")):
         if reason := _reason_to_remove(path, arguments.status):
-            log.info("%s", reason)
+            log.info("%s", reason.text)
+            if reason.measured:
+                _forget(path, folder)
             path.unlink()
-            _forget(path, folder)
             removed.append(str(path))
     if lock:
         lock.close()
     return {"removed": removed}
 
 
+@dataclass(frozen=True)
+class _Reason:
+    """Why a file is removed, and whether the measurement is what is wrong, not just the file."""
+
+    text: str
+    measured: bool = False
+
+
 def _forget(path: Path, folder: Path) -> None:
-    """Remove what a kind keeps beside a result of its own that was removed."""
+    """Remove what a kind keeps of a measurement beside its result."""
     try:
         run_id, run = load_run(path.with_name("run.json"))
     except InputError:
@@ -64,24 +74,26 @@ def _forget(path: Path, folder: Path) -> None:
         kind.forget(folder, run_id, run.model_dump(exclude_none=True))
 
 
-def _reason_to_remove(path: Path, statuses: Collection[str]) -> str:
-    """Why a file of a run is to be made again; empty if it may stay."""
+def _reason_to_remove(path: Path, statuses: Collection[str]) -> _Reason | None:
+    """Why a file of a run is to be made again; None if it may stay."""
     try:
         if path.name == "run.json":
             load_run(path)
-            return ""
+            return None
         if path.name not in ("batch_size.json", *(kind.result_file for kind in KINDS.values())):
-            return ""
+            return None
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
         searched = path.name == "batch_size.json"
         result = read_result(path, BatchSizeResult if searched else KINDS[kind].result)
     except (ValueError, KeyError, TypeError):
-        return f"{path}: is no result"
+        return _Reason(f"{path}: is no result")
     except InputError as error:
-        return str(error)
+        return _Reason(str(error))
     if result.run != path.parent.name:
-        return f"{path}: is the result of {result.run}"
-    return f"{path}: {result.status}: {result.reason}" if result.status in statuses else ""
+        return _Reason(f"{path}: is the result of {result.run}")
+    if result.status not in statuses:
+        return None
+    return _Reason(f"{path}: {result.status}: {result.reason}", measured=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.serve_benchmark", __doc__)
     parser.add_argument("--run", nargs="+", required=True, help="run.json of each run")
     parser.add_argument("--embedded-model", help="folder of the model `embedded`")
+    parser.add_argument(
+        "--model-files", nargs="+", default=[], help="measure again what is older than these files"
+    )
     parser.add_argument("--server-dir", help="folder of the server whose points the runs are")
     parser.add_argument(
         "--output", required=True, help="result file to write; with --server-dir the list of points"
@@ -74,11 +77,13 @@ def _measure_points(runs: dict[str, InferenceRun], arguments: argparse.Namespace
         store.write_result(path, path.with_suffix(".parquet"), result, records)
 
     with store.hold(folder, next(iter(runs.values())).server.base_url):
-        left = {i: run for i, run in runs.items() if store.current(folder, i, run) is None}
+        files = arguments.model_files
+        left = {i: run for i, run in runs.items() if store.current(folder, i, run, files) is None}
         log.info("%d of %d points of %s to measure", len(left), len(runs), folder.name)
         if left:
             measure_points(left, arguments.embedded_model, folder, keep)
-        return {"points": store.write_points(folder, runs, Path(arguments.output))}
+        points = store.write_points(folder, Path(arguments.output))
+        return {"points": {run_id: points[run_id]["status"] for run_id in runs}}
 
 
 def _check_one_server(runs: dict[str, InferenceRun]) -> None:

@@ -88,9 +88,9 @@ class Workflow:
                 self.command(*arguments), cwd=self.folder, stdout=output, stderr=output
             )
 
-    def planned(self) -> dict[str, int]:
+    def planned(self, *arguments: str) -> dict[str, int]:
         """Number of jobs by rule that the next call would run."""
-        output = self.run("-n")
+        output = self.run("-n", *arguments)
         if "Nothing to be done" in output:
             return {}
         table = output.split("count\n", 1)[1].split("\n\n", 1)[0]

@@ -242,7 +242,7 @@ def test_points_of_a_server_are_one_job(cluster, workflow):
     flow.run(*TO_SUMMARY)
     assert list(flow.summary["status"]) == ["ok"] * 3
     (job,) = cluster.jobs_of(flow).values()
-    assert (job["TresPerJob"], job["TimeLimit"]) == ("gres:gpu:1", "00:30:00")  # of three points
+    assert (job["TresPerJob"], job["TimeLimit"]) == ("gres:gpu:1", "00:10:00")
     results = [json.loads(p.read_text()) for p in flow.folder.glob("results/runs/*/inference.json")]
     assert len({result["boot"]["server_boot"] for result in results}) == 1
 

@@ -2,16 +2,20 @@
 
 import copy
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from scripts import retry_failed
 from tests.unit.serving_cases import served_processes
-from tests.workflows import Workflow
+from tests.workflows import TO_SUMMARY, Workflow
 
 ENTRY = {
     "image": "none", "model": "embedded", "model-prefix": "embedded", "precision": "fp32",
@@ -91,7 +95,6 @@ def test_requests_stand_beside_the_result(served):
         requests = pd.read_parquet(served.folder / f"results/runs/{run}/requests.parquet")
         assert (requests["usage_tokens"] == 32).all()
         assert (requests["prompt_tokens"] == requests["usage_prompt_tokens"]).all()
-    assert not list(served.folder.glob("results/servers/*/measured/*"))
 
 
 def test_nothing_changed_nothing_runs(served):
@@ -103,7 +106,7 @@ def test_a_concurrency_more_starts_once_and_measures_one_point(served):
     entry = served.config["sweeps"]["served"]["entries"]["embedded"]
     entry["seq-len-configs"][0]["search-space"][0]["conc-list"] = [1, 3, 2]
     planned = served.planned()
-    assert (planned["write_run"], planned["serve_benchmark"]) == (1, 1)
+    assert (planned["write_run"], *(planned[rule] for rule in COLLECTED)) == (1, 1, 1)
     served.run()
     after = results(served)
     new = after.keys() - before.keys()
@@ -123,10 +126,10 @@ def test_a_killed_server_costs_its_point_and_no_other(served, recover):
     entry = served.config["sweeps"]["served"]["entries"]["embedded"]
     sweep = {**SWEEP, "load": {"prompts_per_conc": 100}, "entries": {"embedded": entry}}
     served.config["sweeps"]["killed"] = copy.deepcopy(sweep)
-    healthy = lambda: sum("healthy after" in log.read_text() for log in logs(served))  # noqa: E731
-    first = healthy()
+    for log in logs(served):
+        log.unlink()
     process = served.start()
-    wait_until(lambda: healthy() > first)
+    wait_until(lambda: any("healthy after" in log.read_text() for log in logs(served)))
     time.sleep(0.7)  # it is at its requests, which take some seconds
     for server in served_processes():
         server.kill()
@@ -136,8 +139,8 @@ def test_a_killed_server_costs_its_point_and_no_other(served, recover):
     assert "the server ended" in rows["reason"].iloc[0]
     assert served.planned() == {}
     assert retry_failed.main(["--results-dir", str(served.folder / "results")]) == 0
-    # Beside it the two points whose server is never healthy, which are tried again, too.
-    recover(served, "SIGKILL of a server", "its point", serve_benchmark=3)
+    # Beside it the server that is never healthy, which is tried again, too.
+    recover(served, "SIGKILL of a server", "its point", serve_benchmark=2)
     rows = served.summary[served.summary["sweeps"] == "killed"]
     assert list(rows["status"]) == ["ok", "ok"]
     kept = {run: result for run, result in results(served).items() if run in before}
@@ -157,33 +160,141 @@ def wait_until(condition, seconds=120):
         time.sleep(0.02)
 
 
-def test_a_deleted_point_is_measured_alone(served):
-    next(served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")).unlink()
-    assert served.planned()["serve_benchmark"] == 1
+POINTS = "embedded_*transformers*"
+COLLECTED = ("serve_benchmark", "collect_point")
+
+
+def jobs(workflow, *arguments):
+    """Planned jobs that serve and collect."""
+    planned = workflow.planned(*arguments)
+    return {rule: n for rule, n in planned.items() if rule in COLLECTED}
+
+
+def result_of(workflow, conc):
+    (path,) = workflow.folder.glob(f"results/runs/{POINTS}conc{conc}-*/inference.json")
+    return path
+
+
+def measured_of(workflow, path):
+    (found,) = workflow.folder.glob(f"results/servers/*/measured/{path.parent.name}.json")
+    return found
+
+
+def test_points_are_counted_alone(served):
+    told = show_status_of(served)
+    assert told["status"] == {"ok": 2, "unsupported": 4, "failed": 2}
+
+
+def show_status_of(workflow):
+    workflow.command()
+    command = ["-m", "scripts.show_status", "--config", workflow.folder / "config.yaml"]
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=workflow.folder, capture_output=True, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")])
+def test_a_lost_result_is_brought_back_from_its_server(served, damage):
+    path = result_of(served, 2)
+    before = path.read_text()
+    damage(path)
+    assert retry_failed.main(["--results-dir", str(served.folder / "results"),
+                              "--status", "oom"]) == 0  # fmt: skip
+    assert jobs(served) == {"collect_point": 1}
+    served.run()
+    assert path.read_text() == before
+    assert path.with_name("requests.parquet").exists()
+    assert served.planned() == {}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")])
+@pytest.mark.parametrize("options", [(), ("--rerun-triggers", "mtime")])
+def test_a_result_lost_with_its_measurement_is_measured_alone(served, damage, options):
+    before = results(served)
+    path = result_of(served, 2)
+    damage(measured_of(served, path))
+    path.unlink()
+    assert jobs(served, *options) == {"serve_benchmark": 1, "collect_point": 1}
+    served.run(*options, *TO_SUMMARY)
+    after = results(served)
+    changed = {run for run in before if before[run] != after[run]}
+    assert changed == {path.parent.name}
+    assert after[path.parent.name]["status"] == "ok"
+    assert jobs(served, *options) == {}
 
 
 def test_failed_points_are_retried_alone(served):
+    before = results(served)
     assert retry_failed.main(["--results-dir", str(served.folder / "results")]) == 0
-    assert served.planned()["serve_benchmark"] == 2
+    assert jobs(served) == {"serve_benchmark": 1, "collect_point": 2}
+    served.run(*TO_SUMMARY)
+    after = results(served)
+    changed = {run for run in before if before[run] != after[run]}
+    assert changed == {run for run, result in before.items() if result["status"] == "failed"}
+    assert jobs(served) == {}
+
+
+def test_a_removed_point_starts_no_server(served):
+    space = served.config["sweeps"]["served"]["entries"]["embedded"]["seq-len-configs"][0]
+    space["search-space"][0]["conc-list"] = [1]
+    assert jobs(served) == {}
+    served.run(*TO_SUMMARY)
+    assert len(served.summary) == 7
+    assert served.planned(*TO_SUMMARY) == {}
+    space["search-space"][0]["conc-list"] = [1, 2]
+    assert jobs(served) == {}
+
+
+def test_another_setting_of_a_server_measures_its_points_only(served):
+    entry = served.config["sweeps"]["served"]["entries"]["embedded"]
+    entry["seq-len-configs"][0]["osl"] = 16
+    assert jobs(served) == {"serve_benchmark": 1, "collect_point": 2}
+
+
+def test_a_raised_version_measures_every_point_once(served):
+    """As if all were measured by the version before."""
+    for path in served.folder.glob("results/servers/*/measured/*.json"):
+        rewrite(path, lambda result: result | {"measurement_version": 0})
+    older = {"status": "ok", "measurement_version": 0}
+    for path in served.folder.glob("results/servers/*/points.json"):
+        rewrite(path, lambda points: dict.fromkeys(points, older))
+    assert jobs(served) == {"serve_benchmark": 4, "collect_point": 8}
+    assert jobs(served, "--rerun-triggers", "mtime") == {}
+    served.run(*TO_SUMMARY)
+    assert jobs(served) == {}
+
+
+def rewrite(path, change):
+    """Change a file that stays as old as it is."""
+    state = path.stat()
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_batches_of_a_server_do_not_undo_each_other(served):
+    served.config["sweeps"] = {"served": served.config["sweeps"]["served"]}
+    served.config["sweeps"]["served"]["entries"] = {"embedded": ENTRY}
+    served.config["max_batch_size"] = 1
+    for number in ("0", "1"):
+        assert jobs(served, "--config", f"batches={number}") == {}
 
 
 def test_what_a_killed_call_measured_is_kept(served):
-    # As a job leaves it that was killed before its peers fetched their points.
-    (path,) = served.folder.glob("results/runs/embedded*transformers*conc2*/inference.json")
+    """A job that is killed leaves its finished points and no list."""
+    path, other = result_of(served, 2), result_of(served, 1)
     before = path.read_text()
-    run = path.parent.name
-    (folder,) = (
-        wanted.parent
-        for wanted in served.folder.glob("results/servers/*/wanted.json")
-        if run in wanted.read_text()
-    )
-    path.replace(folder / "measured" / f"{run}.json")
-    path.with_name("requests.parquet").replace(folder / "measured" / f"{run}.parquet")
-    served.run()
+    measured_of(served, other).unlink()
+    other.unlink()
+    (measured_of(served, path).parents[1] / "points.json").unlink()
+    path.unlink()
+    served.run(*TO_SUMMARY)
     assert path.read_text() == before
+    assert json.loads(other.read_text())["boot"] != json.loads(before)["boot"]
+    assert jobs(served) == {}
 
 
-def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
+def test_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     space = [{"tp": 2, "conc-list": [4, 1, 16]}, {"tp": 1, "conc-list": [8, 2]}]
     entry = ENTRY | {
@@ -192,17 +303,11 @@ def test_one_point_of_a_server_asks_for_its_gpus(tmp_path, monkeypatch):
     }  # fmt: skip
     sweep = {"kind": "inference", "entries": {"hub": entry}, "server": {"device": "cuda"}}
     output = Workflow(tmp_path, {"sweeps": {"s": sweep}}).run("-n", "--cores", "8")
-    jobs = output.split("rule serve_benchmark:")[1:]
     asked = {}
-    for job in (text.split("\n\n")[0] for text in jobs):
-        point = re.search(r"vllm-cpu-(tp\d)-ep1-(conc\d+)", job).groups()
-        asked[point] = (re.search(r"gpu=(\d)", job)[1], "priority: 1" in job)
-        assert "threads" not in job, "a job that waits takes one core"
-    assert asked == {
-        ("tp2", "conc1"): ("2", True), ("tp2", "conc4"): ("0", False),
-        ("tp2", "conc16"): ("0", False), ("tp1", "conc2"): ("1", True),
-        ("tp1", "conc8"): ("0", False),
-    }  # fmt: skip
+    for job in (text.split("\n\n")[0] for text in output.split("rule serve_benchmark:")[1:]):
+        asked[re.search(r"vllm-cpu-(tp\d)-ep1", job)[1]] = re.search(r"gpu=(\d)", job)[1]
+        assert "threads" not in job, "beside a GPU one core is enough"
+    assert asked == {"tp2": "2", "tp1": "1"}
 
 
 def test_the_report_has_its_table_and_figures(served):

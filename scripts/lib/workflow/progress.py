@@ -1,14 +1,17 @@
 """Progress of the whole sweep: how many measurements are done, and the time left.
 
-Short jobs are not counted; they would make the time left look too good. On a terminal the bar takes
+Counted are results of runs and largest batches; other jobs would make the time left look too good.
+A point of a server counts when it is collected. On a terminal the bar takes
 the place of Snakemake's account of every job, but not of its errors; a log has both.
 """
 
 import atexit
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from snakemake.logging import logger
@@ -19,6 +22,7 @@ from scripts.lib.kinds.registry import KINDS
 from scripts.lib.runtime.progress import Advance, progress
 
 MEASURING = {"find_batch_size", *(kind.rule for kind in KINDS.values())}
+_RESULTS = {"batch_size.json", *(kind.result_file for kind in KINDS.values())}
 _ACCOUNT = {
     LogEvent.JOB_INFO,
     LogEvent.JOB_STARTED,
@@ -31,11 +35,7 @@ _ACCOUNT_TEXTS = ("Select jobs to execute", "Execute ")
 
 def start_progress(dag: Any) -> None:
     """Show progress of the measuring jobs of Snakemake's `dag` until this process ends."""
-    jobs = {
-        job.jobid: sum(path.endswith("/run.json") for path in job.input)
-        for job in dag.needrun_jobs()
-        if job.rule.name in MEASURING
-    }
+    jobs = {job.jobid for job in dag.needrun_jobs() if _is_result(job.output)}
     if not jobs:
         return
     if sys.stderr.isatty():
@@ -45,21 +45,26 @@ def start_progress(dag: Any) -> None:
                 handler.setStream(_AboveTheBar())
     running = ExitStack()
     atexit.register(running.close)
-    advance = running.enter_context(progress("measurements", sum(jobs.values()), say=_say))
+    advance = running.enter_context(progress("measurements", len(jobs), say=_say))
     logger.addHandler(_Finished(jobs, advance))
 
 
 class _Finished(logging.Handler):
-    """Advance when one of the jobs has finished, by the number of its runs."""
+    """Advance when one of the jobs has finished."""
 
-    def __init__(self, jobs: dict[int, int], advance: Advance):
+    def __init__(self, jobs: set[int], advance: Advance):
         super().__init__()
         self.jobs, self.advance = jobs, advance
 
     def emit(self, record: logging.LogRecord) -> None:
         finished = getattr(record, "event", None) == LogEvent.JOB_FINISHED
-        if finished and (job := getattr(record, "job_id", None)) in self.jobs:
-            self.advance(self.jobs[job])
+        if finished and getattr(record, "job_id", None) in self.jobs:
+            self.advance()
+
+
+def _is_result(paths: Iterable[str]) -> bool:
+    """Whether a job with these outputs makes a result of a run, or its largest batch."""
+    return any(PurePath(path).name in _RESULTS for path in paths)
 
 
 class _AboveTheBar:

@@ -59,10 +59,10 @@ class Inference(Kind[InferenceRun, InferenceResult]):
         return [*super().made_in(run, settings), f"results/servers/{server_id(settings)}/{POINTS}"]
 
     def forget(self, results_dir: PurePath, run: str, settings: Settings) -> None:
-        """Remove the measured point from its server's folder, and the server's list of points."""
-        folder = Path(results_dir, "servers", server_id(settings))
-        for path in (folder / POINTS, *(folder / MEASURED).glob(f"{run}.*")):
-            path.unlink(missing_ok=True)
+        """Remove the measured point from its server's folder."""
+        folder = Path(results_dir, "servers", server_id(settings), MEASURED)
+        for suffix in ("json", "parquet"):
+            (folder / f"{run}.{suffix}").unlink(missing_ok=True)
 
     def adopt(self, results_dir: PurePath, run: str, settings: Settings) -> None:
         """Keep a result taken over in its server's folder, as if the server had measured it."""

@@ -3,7 +3,7 @@
 `FOLDER` is one server's:
 
     measured/{run}.json   the result of a point as soon as it is measured, with {run}.parquet
-    points.json           the points that the last call asked for, and how each ended
+    points.json           all points that are kept, with the status and version of each
 
 A point that is measured stays; `scripts.collect_point` copies it to where results of runs are.
 """
@@ -14,9 +14,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,19 +82,24 @@ def collect(folder: Path, run_id: str, run: InferenceRun, output: Path) -> Infer
     result = current(folder, run_id, run)
     if result is not None:
         measured = measured_path(folder, run_id)
-        requests = measured.with_suffix(".parquet")
-        if requests.exists():
-            with atomic_path(output.with_name(REQUESTS)) as temporary:
-                shutil.copyfile(requests, temporary)
+        with atomic_path(output.with_name(REQUESTS)) as temporary:
+            shutil.copyfile(measured.with_suffix(".parquet"), temporary)
         with atomic_path(output) as temporary:
             shutil.copyfile(measured, temporary)
     return result
 
 
-def current(folder: Path, run_id: str, run: InferenceRun) -> InferenceResult | None:
-    """Return the result of a point that is measured; None where it has to be measured."""
+def current(
+    folder: Path, run_id: str, run: InferenceRun, files: Sequence[str] = ()
+) -> InferenceResult | None:
+    """Return the result of a point that is measured; None where it has to be measured.
+
+    A result older than one of `files`, which are the model's, is that of another model.
+    """
     path = measured_path(folder, run_id)
-    if not path.exists():
+    if not path.exists() or not path.with_suffix(".parquet").exists():
+        return None
+    if any(Path(file).stat().st_mtime > path.stat().st_mtime for file in files):
         return None
     try:
         result = read_result(path, InferenceResult)
@@ -125,16 +131,21 @@ def adopt(folder: Path, run_id: str, source: Path) -> None:
     shutil.copy2(result, kept)
     points = folder / POINTS
     former = points.stat().st_mtime_ns if points.exists() else kept.stat().st_mtime_ns
-    write_points(folder, [path.stem for path in sorted((folder / MEASURED).glob("*.json"))])
+    write_points(folder)
     oldest = min(former, kept.stat().st_mtime_ns)
     os.utime(points, ns=(oldest, oldest))
 
 
-def write_points(folder: Path, runs: Iterable[str], path: Path | None = None) -> dict[str, str]:
-    """Write the list of points with the status of each; returns it."""
-    statuses = {}
-    for run in runs:
-        text = measured_path(folder, run).read_text(encoding="utf-8")
-        statuses[run] = json.loads(text)["status"]
-    write_text(path or folder / POINTS, json.dumps(statuses, indent=1) + "\n")
-    return statuses
+def write_points(folder: Path, path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Write the list of the points that are kept, of this call or an earlier one; returns it."""
+    points = {}
+    for measured in sorted((folder / MEASURED).glob("*.json")):
+        try:
+            result = json.loads(measured.read_bytes())
+            points[measured.stem] = {
+                name: result[name] for name in ("status", "measurement_version")
+            }
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s: is no result", measured)
+    write_text(path or folder / POINTS, json.dumps(points, indent=1) + "\n")
+    return points
