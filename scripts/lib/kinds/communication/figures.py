@@ -60,7 +60,7 @@ def _panels(
     columns = min(COLUMNS, len(operations))
     lines = -(-len(operations) // columns)
     figure, grid = plt.subplots(
-        lines, columns, figsize=(3.8 * columns + 2.4, 3.4 * lines), squeeze=False, sharex=True
+        lines, columns, figsize=(3.8 * columns + 2.4, 3.4 * lines), squeeze=False
     )
     labels = {run: _label(part, rows) for run, part in rows.groupby("run", sort=False)}
     names = list(dict.fromkeys(labels.values()))[:MAX_SERIES]
