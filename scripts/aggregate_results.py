@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.aggregate_results", __doc__)
     add_results_options(parser)
     parser.add_argument("--output", help="Markdown file with all tables")

@@ -16,7 +16,7 @@ from scripts.lib.runtime.program import new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.analyze_metrics", __doc__)
     parser.add_argument("--run_dir", required=True, help="run directory, mostly of static")
     parser.add_argument("--compare_dir", nargs="+", default=[], help="others, of other modes")

@@ -2,8 +2,9 @@
 
     python -m scripts.benchmark --run run.json --tokens tokens.npy --output benchmark.json
 
-`--batch-size batch_size.json` is needed where the run says `batch_size: auto`. A batch that does
-not fit, or something that the device cannot do, is a row with its status and reason, not an error.
+`--batch-size`, a number or `batch_size.json`, is needed where the run says `batch_size: auto`. A
+batch that does not fit, or something that the device cannot do, is a row with its status and
+reason, not an error.
 """
 
 import argparse
@@ -11,13 +12,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.lib.batch_size.result import BatchSizeResult
+from scripts.lib.batch_size.in_use import size_in_use
 from scripts.lib.devices.slots import claim
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.kind import Training
 from scripts.lib.kinds.training.result import TrainingResult
 from scripts.lib.results.files import write_text
-from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.benchmark", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument("--tokens", help="token ids of a training run, one-dimensional .npy")
-    parser.add_argument("--batch-size", help="batch_size.json of the run")
+    parser.add_argument("--batch-size", help="a number, or batch_size.json of the run")
     parser.add_argument("--output", required=True, help="result file to write")
     return run_program(parser, _execute, argv)
 
@@ -49,9 +49,10 @@ def _measure_training(
     if arguments.tokens is None:
         raise InputError("--tokens: required for a training run")
     started_at = now()
-    batch_size, status, reason = _batch_size(run, arguments.batch_size)
+    in_use = size_in_use(arguments.batch_size, run.batch_size, run.kind)
+    status, reason = in_use.status, in_use.reason
     measured = device = None
-    if status == "ok":
+    if (batch_size := in_use.size) is not None:
         # The lock names the device to use, so torch is imported after it.
         with claim(run.device) as kind:
             from scripts.lib.devices.record import device_record
@@ -73,18 +74,6 @@ def _measure_training(
         metrics=metrics,
         provenance=collect_provenance(started_at, device, run.seed),
     )
-
-
-def _batch_size(run: TrainingRun, path: str | None) -> tuple[int, str, str]:
-    """Batch size to measure, or the status and reason why there is none."""
-    if run.batch_size != "auto":
-        return run.batch_size, "ok", ""
-    if path is None:
-        raise InputError("--batch-size: required, because the run says batch_size: auto")
-    found = read_result(path, BatchSizeResult)
-    if found.status != "ok":
-        return 0, found.status, found.reason
-    return found.size_in_use, "ok", ""
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from typing import Any
 from scripts.lib.devices.slots import claim
 from scripts.lib.kinds.communication.config import CommunicationRun
 from scripts.lib.kinds.communication.kind import Communication
-from scripts.lib.kinds.communication.ranks import FAILURE, TIMES, measure_on_rank, unsupported
+from scripts.lib.kinds.communication.ranks import TIMES, measure_on_rank, unsupported
 from scripts.lib.kinds.communication.result import CommunicationMetrics, CommunicationResult
 from scripts.lib.results.files import write_text
 from scripts.lib.results.result import Effective
-from scripts.lib.runtime.launch import Failure, launch
+from scripts.lib.runtime.launch import FAILURE_FILE, Failure, launch
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
@@ -80,7 +80,7 @@ def _measure(
         failure = launch(
             options,
             run.ranks,
-            lambda rank: Path(folder, FAILURE.format(rank)),
+            lambda rank: Path(folder, FAILURE_FILE.format(rank)),
             module="scripts.benchmark_communication",
         )
         if failure and failure.status == "input":

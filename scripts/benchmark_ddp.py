@@ -2,10 +2,10 @@
 
     python -m scripts.benchmark_ddp --run run.json --text DIR/meta.json --output ddp.json
 
-`--batch-size batch_size.json` is needed where the run says `max_local_batch: auto`. The ranks are
-`python -m scripts.train_ddp`; each mode and seed has its run directory in `--run-dir`, from whose
-checkpoint a call that was ended continues. A step that memory has no room for is a row with its
-status and reason, not an error.
+`--batch-size`, a number or `batch_size.json`, is needed where the run says `max_local_batch: auto`.
+The ranks are `python -m scripts.train_ddp`; each mode and seed has its run directory in
+`--run-dir`, from whose checkpoint an interrupted call continues. A step that memory has no room for
+is a row with its status and reason, not an error.
 """
 
 import argparse
@@ -16,29 +16,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.batch_size.result import BatchSizeResult
+from scripts.lib.batch_size.in_use import size_in_use
 from scripts.lib.devices.slots import claim
 from scripts.lib.kinds.ddp.config import DdpRun, without_room
 from scripts.lib.kinds.ddp.kind import Ddp
 from scripts.lib.kinds.ddp.result import MEASUREMENT_VERSION, DdpMetrics, DdpResult
 from scripts.lib.results.files import write_text
-from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Effective
-from scripts.lib.runtime.launch import Failure, launch
+from scripts.lib.runtime.launch import FAILURE_FILE, Failure, launch
 from scripts.lib.runtime.program import new_parser, run_program
 from scripts.lib.runtime.provenance import collect_provenance, now
 from scripts.lib.schema.errors import InputError
-from scripts.train_ddp import FAILURE
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.benchmark_ddp", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument("--text", required=True, help="meta.json of the tokenised text")
-    parser.add_argument("--batch-size", help="batch_size.json of the run")
+    parser.add_argument("--batch-size", help="a number, or batch_size.json of the run")
     parser.add_argument("--run-dir", help="folder of the run directories; `ddp` beside the output")
     parser.add_argument("--output", required=True, help="result file to write")
     return run_program(parser, _execute, argv)
@@ -85,7 +83,9 @@ def _measure(
     options += ["--output_dir", str(folder), "--device", held]
     if max_tokens is not None:
         options += ["--max_tokens", str(max_tokens)]
-    failure = launch(options, run.ranks, lambda rank: folder / FAILURE.format(rank))
+    failure = launch(
+        options, run.ranks, lambda rank: folder / FAILURE_FILE.format(rank), "scripts.train_ddp"
+    )
     if failure and failure.status == "input":
         raise InputError(failure.reason)
     if failure:
@@ -126,17 +126,14 @@ def _collect(
     return metrics, read_effective(folder / run.modes[0] / f"seed{run.seeds[0]}")
 
 
-def _room(run: DdpRun, path: str | None) -> tuple[int | None, int | None, Failure | None]:
+def _room(run: DdpRun, given: str | None) -> tuple[int | None, int | None, Failure | None]:
     """Samples of the greatest length, and padded tokens, that fit on each rank, or why none do."""
-    if run.max_local_batch != "auto":
-        largest = run.max_local_batch
-        return largest, largest and largest * run.max_length, None
-    if path is None:
-        raise InputError("--batch-size: required, because the run says max_local_batch: auto")
-    found = read_result(path, BatchSizeResult)
-    if found.status != "ok":
-        return None, None, Failure(found.status, found.reason)
-    return found.size_in_use, found.padded_tokens(run.max_length), None
+    in_use = size_in_use(given, run.max_local_batch, run.kind, "max_local_batch")
+    if in_use.status != "ok":
+        return None, None, Failure(in_use.status, in_use.reason)
+    if in_use.search:
+        return in_use.size, in_use.search.padded_tokens(run.max_length), None
+    return in_use.size, in_use.size and in_use.size * run.max_length, None
 
 
 def _summary(result: DdpResult) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.collect_batch", __doc__)
     parser.add_argument("--batch", required=True, help="batch file: the runs that are expected")
     parser.add_argument("--results-dir", required=True, help="folder with runs/")

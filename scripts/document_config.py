@@ -36,7 +36,7 @@ Where a type says *or a list*, the key is an axis: the runs of a sweep are the p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.document_config", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     return run_program(parser, _execute, argv)

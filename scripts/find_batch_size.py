@@ -28,7 +28,7 @@ from scripts.lib.sweeps.run import ProbedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.find_batch_size", __doc__)
     parser.add_argument("--run", required=True, help="run.json of the run")
     parser.add_argument(

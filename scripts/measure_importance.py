@@ -11,8 +11,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.accuracy import checkpoint_of
 from scripts.lib.devices.slots import claim
+from scripts.lib.kinds.accuracy.checkpoint import checkpoint_of
 from scripts.lib.kinds.accuracy.settings import read_settings
 from scripts.lib.results.files import write_text
 from scripts.lib.runtime.program import new_parser, run_program
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.measure_importance", __doc__)
     parser.add_argument("--run", help="run.json of a run that rests on it")
     parser.add_argument("--settings", help="JSON text of its settings that matter, in its place")

@@ -11,7 +11,7 @@ from scripts.lib.runtime.program import new_parser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.prepare_model", __doc__)
     parser.add_argument("--output", required=True, help="folder to write")
     return run_program(parser, _execute, argv)

@@ -16,7 +16,7 @@ from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.prepare_text", __doc__)
     parser.add_argument("--run", required=True, help="run.json of a run with this text")
     parser.add_argument("--output", required=True, help="meta.json to write, beside it the text")

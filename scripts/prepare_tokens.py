@@ -12,7 +12,7 @@ from scripts.lib.schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.prepare_tokens", __doc__)
     parser.add_argument("--vocab", type=int, required=True, help="largest number of entries")
     parser.add_argument("--output", required=True, help=".npy file to write")

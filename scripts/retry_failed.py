@@ -28,7 +28,7 @@ STATUSES = ("failed", "unsupported", "oom")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.retry_failed", __doc__)
     parser.add_argument("--results-dir", default="results", help="folder with runs/")
     parser.add_argument(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.show_status", __doc__)
     parser.add_argument("--config", nargs="+", default=[], help="configuration files, merged")
     parser.add_argument("--results-dir", default="results", help="folder with the results")

@@ -28,7 +28,7 @@ from scripts.lib.kinds.ddp.options import (
     settings_of,
 )
 from scripts.lib.results.files import write_text
-from scripts.lib.runtime.launch import leave_word
+from scripts.lib.runtime.launch import FAILURE_FILE, write_failure
 from scripts.lib.runtime.processes import (
     RankLost,
     check_meeting,
@@ -43,12 +43,10 @@ from scripts.lib.schema.errors import InputError
 log = logging.getLogger(__name__)
 # How long another rank leaves it to the first to name a fault of the input.
 FIRST_SAYS_SECONDS = 15
-# What a failing rank leaves for the program that started it.
-FAILURE = "failure-rank{}.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.train_ddp", __doc__)
     add_options(parser)
     return run_program(parser, _execute, argv)
@@ -71,7 +69,7 @@ def _on_rank(arguments: argparse.Namespace, rank: int) -> dict[str, Any] | None:
 
     run = settings_of(arguments)
     max_tokens = max_tokens_of(arguments, run)
-    check_meeting(arguments.init_method)
+    check_meeting(arguments.init_method, "scripts.train_ddp")
     kind = resolve_device(run.device, placed("LOCAL_WORLD_SIZE"))
     if kind == "cpu":
         pin_to_core()
@@ -211,8 +209,8 @@ def _leave_word(folder: Path, rank: int, error: Exception) -> None:
         status = "input"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     of_all = isinstance(error, InputError | ScheduleError | Diverged)
-    leave_word(
-        folder / FAILURE.format(rank), rank, status, str(error) if of_all else text,
+    write_failure(
+        folder / FAILURE_FILE.format(rank), rank, status, str(error) if of_all else text,
         lost=isinstance(error, RankLost), of_all=of_all,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.train_embedded_vlm", __doc__)
     parser.add_argument("--run", help="run.json of a run with this model")
     parser.add_argument("--settings", help="JSON text with `embedded`, in place of a run")

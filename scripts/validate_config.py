@@ -20,7 +20,7 @@ VOCAB = 10_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
+    """CLI entry point."""
     parser = new_parser("scripts.validate_config", __doc__)
     parser.add_argument("files", nargs="*", help="configuration files, merged in this order")
     parser.add_argument(

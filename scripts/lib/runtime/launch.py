@@ -27,6 +27,10 @@ class Failure:
     reason: str
 
 
+# What a failing rank leaves in a folder for the program that started it.
+FAILURE_FILE = "failure-rank{}.json"
+
+
 class RankKilled(OSError):
     """A rank was ended from outside: a fault of the machine, and no outcome of the run."""
 
@@ -34,18 +38,18 @@ class RankKilled(OSError):
 def launch(
     arguments: Sequence[str],
     ranks: int,
-    word_of: Callable[[int], Path],
-    module: str = "scripts.train_ddp",
+    failure_path: Callable[[int], Path],
+    module: str,
     meet: bool = True,
 ) -> Failure | None:
     """Run `python -m MODULE ARGUMENTS` on `ranks` ranks; None when all went well.
 
     The ranks `meet` at a file, so no port is taken, and end with this process however it ends.
-    `word_of` is where a failing rank writes why (see `leave_word`). Raises RankKilled where one
-    was ended by a signal.
+    `failure_path` is where a failing rank writes why (see `write_failure`). Raises
+    RankKilled where one was ended by a signal.
     """
     for rank in range(ranks):
-        word_of(rank).unlink(missing_ok=True)
+        failure_path(rank).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
         meeting = [f"--init_method=file://{folder}/meeting"] if meet else []
         command = [sys.executable, "-m", module, *arguments, *meeting]
@@ -58,19 +62,19 @@ def launch(
             for process in processes:
                 process.kill()
                 process.wait()
-    return _failure(codes, word_of)
+    return _failure(codes, failure_path)
 
 
-def leave_word(
+def write_failure(
     path: Path, rank: int, status: str, reason: str, lost: bool = False, of_all: bool = False
 ) -> None:
     """Write why this rank failed, for the program that started it.
 
     `lost` names another's fault; `of_all` says that the reason is no rank's own.
     """
-    told = {"rank": rank, "status": status, "reason": reason, "lost": lost, "of_all": of_all}
+    report = {"rank": rank, "status": status, "reason": reason, "lost": lost, "of_all": of_all}
     with suppress(OSError):
-        write_text(path, json.dumps(told))
+        write_text(path, json.dumps(report))
 
 
 def _start(command: list[str], rank: int, ranks: int) -> subprocess.Popen:
@@ -96,14 +100,14 @@ def _wait(processes: list[subprocess.Popen]) -> list[int | None]:
         time.sleep(POLL_SECONDS)
 
 
-def _failure(codes: list[int | None], word_of: Callable[[int], Path]) -> Failure | None:
+def _failure(codes: list[int | None], failure_path: Callable[[int], Path]) -> Failure | None:
     if not any(code != 0 for code in codes):
         return None
-    words = []
+    reports = []
     for rank in range(len(codes)):
         with suppress(OSError, ValueError):
-            words.append(json.loads(word_of(rank).read_text()))
-    if own := [word for word in words if not word["lost"]]:
+            reports.append(json.loads(failure_path(rank).read_text()))
+    if own := [report for report in reports if not report["lost"]]:
         first = own[0]
         where = "" if first["of_all"] else f"rank {first['rank']}: "
         return Failure(first["status"], where + first["reason"])

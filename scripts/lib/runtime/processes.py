@@ -32,7 +32,7 @@ def placed(name: str) -> int:
         raise InputError(f"{name}: must be a whole number, got {value!r}") from None
 
 
-def check_meeting(init_method: str) -> None:
+def check_meeting(init_method: str, program: str) -> None:
     """Raise InputError unless the ranks can meet as `init_method` says."""
     if not init_method.startswith(METHODS):
         raise InputError(
@@ -41,8 +41,7 @@ def check_meeting(init_method: str) -> None:
     needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if init_method.startswith("env://") and not os.environ.keys() >= set(needed):
         raise InputError(
-            "the ranks are not started: start it with torchrun --nproc_per_node=N "
-            "-m scripts.train_ddp"
+            f"the ranks are not started: start it with torchrun --nproc_per_node=N -m {program}"
         )
 
 

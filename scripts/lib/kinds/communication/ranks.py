@@ -6,13 +6,12 @@ from typing import Any
 
 from scripts.lib.kinds.communication.config import CommunicationRun
 from scripts.lib.results.files import write_text
-from scripts.lib.runtime.launch import leave_word
+from scripts.lib.runtime.launch import FAILURE_FILE, write_failure
 from scripts.lib.runtime.processes import RankLost, is_lost, joined, pin_to_core, placed
 from scripts.lib.schema.errors import InputError
 
-# What rank 0 leaves, and what a failing rank leaves, for the program that started them.
+# What rank 0 leaves for the program that started the ranks.
 TIMES = "times.json"
-FAILURE = "failure-rank{}.json"
 # Of gloo and NCCL about an operation or a type that they lack.
 _LACKS = ("does not support", "unsupported", "not supported", "Invalid scalar type")
 
@@ -68,8 +67,8 @@ def _leave_failure(folder: Path, rank: int, error: Exception) -> None:
     if status == "failed" and any(mark in str(error) for mark in _LACKS):
         status = "unsupported"
     lost = isinstance(error, RankLost) or is_lost(error)
-    leave_word(
-        folder / FAILURE.format(rank),
+    write_failure(
+        folder / FAILURE_FILE.format(rank),
         rank,
         "input" if isinstance(error, InputError) else status,
         reason_of(error),

@@ -59,7 +59,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="DIR", help="run directory to continue")
     parser.add_argument("--output_dir", default="outputs", help="folder of run directories")
     parser.add_argument("--text", metavar="DIR", help="folder of the tokenised text")
-    parser.add_argument("--batch_size", help="batch_size.json, for max_local_batch: auto")
+    parser.add_argument(
+        "--batch_size", help="for max_local_batch: a number, or batch_size.json for auto"
+    )
     parser.add_argument("--max_tokens", type=int, help="padded tokens that a rank can hold")
     parser.add_argument("--trust_remote_code", action="store_true", default=None)
     parser.add_argument("--no_figures", action="store_true", help="draw no figures at the end")
@@ -100,7 +102,9 @@ def settings_of(arguments: argparse.Namespace) -> DdpRun:
     if arguments.trust_remote_code:
         settings["trust_remote_code"] = True
     settings["dataset"] = _dataset(arguments, settings.get("dataset", {}))
-    if arguments.batch_size:
+    if arguments.batch_size and arguments.batch_size.isdigit():
+        settings["max_local_batch"] = int(arguments.batch_size)
+    elif arguments.batch_size:
         if settings.get("max_local_batch") not in (None, "auto"):
             raise InputError("--batch_size: not together with a number as max_local_batch")
         settings["max_local_batch"] = "auto"

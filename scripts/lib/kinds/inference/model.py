@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.kinds.training.tokens import embedded_text
+from scripts.lib.runtime.embedded_text import embedded_text
 
 VOCAB = 1024
 CONTEXT_LENGTH = 4096

@@ -10,6 +10,7 @@ from tokenize import TokenError
 import numpy as np
 
 from scripts.lib.results.files import atomic_path
+from scripts.lib.runtime.embedded_text import embedded_text
 from scripts.lib.schema.errors import InputError
 
 CHUNK = 1 << 24
@@ -62,13 +63,6 @@ def sample_batches(
     ids = tokens[starts[..., None] + np.arange(context_length)].astype(np.int64)
     _check_ids(path, ids, vocab)
     return ids
-
-
-def embedded_text() -> str:
-    """Text that every Python installation carries: its language reference by topic."""
-    from pydoc_data.topics import topics
-
-    return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def write_embedded_tokens(path: str | Path, vocab: int) -> int:
