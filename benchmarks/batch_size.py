@@ -190,7 +190,7 @@ FINDERS: dict[str, Callable[[Trial, random.Random], int]] = {
     "lightning binsearch": lambda trial, draw: _lightning(trial, "binsearch"),
 }
 # The scale factors of the table for max_crops.
-SHARES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.25)
+SHARES: tuple[float, ...] = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.25)
 
 
 def simulate(model: str, upper_limit: int, finder: str, worlds: int, repeat: int = 1) -> list[str]:

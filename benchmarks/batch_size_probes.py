@@ -84,7 +84,7 @@ def _find(task: Task) -> dict[str, Any]:
     search = Search(probe, task.settings.upper_limit, budget_bytes=description.budget_bytes)
     find_largest(search, Guided())
     return {
-        "context_length": task.run.context_length,
+        "context_length": task.run.model_dump()["context_length"],
         "budget_mib": task.run.memory_budget_mib,
         "batch_size": search.found,
         "certified": search.certified,

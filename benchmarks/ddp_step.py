@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 from scripts import benchmark_ddp
-from scripts.lib.config.loading import SIZES
 from scripts.lib.config.runs import run_id
 from scripts.lib.kinds.ddp.cache import META, write_text_cache
 from scripts.lib.kinds.ddp.config import DdpRun
@@ -21,6 +20,7 @@ from scripts.lib.kinds.ddp.result import DdpResult
 from scripts.lib.results.files import write_text
 from scripts.lib.results.reading import read_result
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.sweeps.sizes import SIZES
 
 
 def main() -> None:

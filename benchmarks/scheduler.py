@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scripts.lib.config.loading import SIZES
 from scripts.lib.kinds.ddp.cache import open_text, write_text_cache
 from scripts.lib.kinds.ddp.config import DdpRun
 from scripts.lib.kinds.ddp.scheduler import (
@@ -31,6 +30,7 @@ from scripts.lib.kinds.ddp.scheduler import (
 )
 from scripts.lib.kinds.ddp.streams import Sequence
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.sweeps.sizes import SIZES
 
 POINTS = ((2, 32), (4, 32), (8, 64), (64, 512), (512, 4096))
 # The enumeration looks at so many counts in a few seconds.

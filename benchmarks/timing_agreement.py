@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch.utils import benchmark
 
-from scripts.lib.config.loading import SIZES
 from scripts.lib.devices.slots import claim
 from scripts.lib.kinds.training.config import TrainingRun
 from scripts.lib.kinds.training.step import Step
@@ -28,6 +27,7 @@ from scripts.lib.runtime.clocks import clock_of
 from scripts.lib.runtime.statistics import ratio_interval
 from scripts.lib.runtime.torch_device import torch_device
 from scripts.lib.schema.yaml_file import load_yaml
+from scripts.lib.sweeps.sizes import SIZES
 
 Timer = Callable[[int], float]
 

@@ -5,76 +5,13 @@ Yields: results/data/vlm-{vlm}, results/data/importance-{importance}/importance.
 results/runs/{run}/accuracy.json, results/accuracy/{sweep}/accuracy_results.json
 """
 
-from scripts.lib.kinds.accuracy.shared import (
-    importance_digest,
-    importance_settings,
-    vlm_digest,
-    vlm_settings,
-)
+
+include: "lookup/accuracy.smk"
 
 
 wildcard_constraints:
     vlm=r"[0-9a-f]{8}",
     importance=r"[0-9a-f]{8}",
-
-
-@cache
-def runs_by_vlm():
-    """The first run of each embedded model."""
-    return first_runs("accuracy", lambda run: run["embedded"] and vlm_digest(run))
-
-
-@cache
-def runs_by_importance():
-    """The first run that rests on each importance of blocks."""
-    return first_runs("accuracy", lambda run: run["importance"] and importance_digest(run))
-
-
-def first_settings(runs, name, digest):
-    """Settings of the first run that shares something; exits with a message where none does."""
-    if digest not in runs:
-        sys.exit(f"no run of this configuration has {name} {digest}")
-    return settings_of_run(runs[digest])
-
-
-def settings_of_vlm(wildcards):
-    return first_settings(runs_by_vlm(), "vlm", wildcards.vlm)
-
-
-def settings_of_importance(wildcards):
-    return first_settings(runs_by_importance(), "importance", wildcards.importance)
-
-
-def checkpoint_of_importance(wildcards):
-    return in_place(KINDS["accuracy"].input_data(settings_of_importance(wildcards)))
-
-
-def files_of_importance(wildcards):
-    return in_place(KINDS["accuracy"].user_files(settings_of_importance(wildcards)))
-
-
-def importance_gpu(wildcards):
-    """One GPU, where the runs that rest on it have any: blocks are left out on one rank."""
-    settings = settings_of_importance(wildcards)
-    return gpus(settings["device"], 1)
-
-
-def importance_of(wildcards):
-    """The importance of blocks that a run rests on, if any."""
-    settings = settings_of(wildcards)
-    if not settings["importance"]:
-        return []
-    return f"results/data/importance-{importance_digest(settings)}/importance.json"
-
-
-def accuracy_sweeps():
-    """Names of the sweeps of this kind."""
-    return [s for s, runs in SWEEPS.sweeps.items() if runs[0] in runs_of("accuracy")]
-
-
-EXPORTS.append(
-    lambda: expand("results/accuracy/{sweep}/accuracy_results.json", sweep=accuracy_sweeps())
-)
 
 
 rule train_embedded_vlm:
@@ -90,7 +27,7 @@ rule train_embedded_vlm:
     params:
         settings=lambda wildcards: json.dumps(vlm_settings(settings_of_vlm(wildcards))),
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.train_embedded_vlm --settings {params.settings:q}"
+        "sweepmake_python -m scripts.train_embedded_vlm --settings {params.settings:q}"
         " --output {output.summary:q} &> {log:q}"
 
 
@@ -115,7 +52,7 @@ rule measure_importance:
         ),
         checkpoint=lambda wildcards, input: option("--checkpoint", *input.checkpoint),
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
+        "sweepmake_python -m scripts.measure_importance --settings {params.settings:q} {params.checkpoint:q}"
         " --output {output:q} &> {log:q}"
 
 
@@ -144,7 +81,7 @@ rule accuracy:
         importance=lambda wildcards, input: option("--importance", input.importance),
         batch_size=batch_size_option,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
+        "sweepmake_python -m scripts.accuracy --run {input.run:q} {params.checkpoint:q}"
         " {params.importance:q} {params.batch_size:q} --output {output:q} &> {log:q}"
 
 
@@ -160,8 +97,8 @@ rule export_accuracy:
     conda:
         "../envs/sweepmake.yaml"
     params:
-        results=RESULTS,
+        results=results_folder,
         sweeps=[f"{sweep}:{len(batches_of(sweep))}" for sweep in accuracy_sweeps()],
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.export_accuracy --results-dir {params.results:q} --sweeps {params.sweeps:q}"
+        "sweepmake_python -m scripts.export_accuracy --results-dir {params.results:q} --sweeps {params.sweeps:q}"
         " --output-dir {params.results:q}/accuracy &> {log:q}"

@@ -11,7 +11,7 @@ onerror:
         # Failed jobs appear as `missing` rows; the workflow still exits non-zero.
         write_batch_files()
         shell(
-            "{SWEEPMAKE_PYTHON} -m scripts.aggregate_results --results-dir results"
+            "sweepmake_python -m scripts.aggregate_results --results-dir results"
             " --sweeps {sweeps} --csv results/summary.csv --parquet results/summary.parquet"
             " --kinds-dir results/summary --overview results/overview.json"
             " > logs/onerror.log 2>&1 || true",
@@ -32,9 +32,9 @@ rule collect_batch:
     conda:
         "../envs/sweepmake.yaml"
     params:
-        results=RESULTS,
+        results=results_folder,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.collect_batch --batch {input.batch:q} --results-dir {params.results:q}"
+        "sweepmake_python -m scripts.collect_batch --batch {input.batch:q} --results-dir {params.results:q}"
         " --output {output:q} &> {log:q}"
 
 
@@ -58,10 +58,10 @@ rule aggregate_results:
     conda:
         "../envs/sweepmake.yaml"
     params:
-        results=RESULTS,
+        results=results_folder,
         sweeps=batch_counts,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.aggregate_results --results-dir {params.results:q} --sweeps {params.sweeps:q}"
+        "sweepmake_python -m scripts.aggregate_results --results-dir {params.results:q} --sweeps {params.sweeps:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q} --kinds-dir {params.results:q}/summary"
         " --overview {output.overview:q} &> {log:q}"
 
@@ -87,12 +87,12 @@ for presentation in presentations():
             conda:
                 "../envs/sweepmake.yaml"
             params:
-                results=RESULTS,
+                results=results_folder,
                 names=[shown.name for shown in presentation.tables],
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "{SWEEPMAKE_PYTHON} -m scripts.tabulate_results --results-dir {params.results:q}"
+                "sweepmake_python -m scripts.tabulate_results --results-dir {params.results:q}"
                 " --sweeps {params.sweeps:q} --tables {params.names:q}"
                 " --output-dir {params.results:q}/tables &> {log:q}"
 
@@ -115,11 +115,11 @@ for presentation in presentations():
             conda:
                 "../envs/sweepmake.yaml"
             params:
-                results=RESULTS,
+                results=results_folder,
                 names=[shown.name for shown in presentation.figures],
                 sweeps=batch_counts,
                 version=PRESENTATION_VERSION,
             shell:
-                "{SWEEPMAKE_PYTHON} -m scripts.plot_results --results-dir {params.results:q}"
+                "sweepmake_python -m scripts.plot_results --results-dir {params.results:q}"
                 " --sweeps {params.sweeps:q} --figures {params.names:q}"
                 " --output-dir {params.results:q}/figures &> {log:q}"

@@ -23,10 +23,10 @@ rule find_batch_size:
         **PLACEMENT,
         gpu=gpu_of,
     params:
-        results=RESULTS,
+        results=results_folder,
         settings=run_json,
         version=batch_size_result.MEASUREMENT_VERSION,
         data=lambda wildcards, input: option("--data", *input.data),
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
+        "sweepmake_python -m scripts.find_batch_size --run {input.run:q} {params.data:q}"
         " --neighbours {params.results:q}/runs --output {output:q} &> {log:q}"

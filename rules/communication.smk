@@ -23,5 +23,5 @@ rule benchmark_communication:
         settings=run_json,
         version=measurement_version,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.benchmark_communication --run {input.run:q}"
+        "sweepmake_python -m scripts.benchmark_communication --run {input.run:q}"
         " --output {output:q} &> {log:q}"

@@ -5,32 +5,12 @@ Yields: results/data/text-{text}/meta.json, results/runs/{run}/ddp.json with the
 results/runs/{run}/ddp/{mode}/seed{seed}
 """
 
-from scripts.lib.kinds.ddp.config import text_digest, text_inputs
+
+include: "lookup/ddp.smk"
 
 
 wildcard_constraints:
     text=r"[0-9a-f]{8}",
-
-
-@cache
-def runs_by_text():
-    """The first data-parallel run of each text."""
-    return first_runs("ddp", text_digest)
-
-
-def run_of_text(wildcards):
-    if wildcards.text not in runs_by_text():
-        sys.exit(f"no run of this configuration has the text {wildcards.text}")
-    return runs_by_text()[wildcards.text]
-
-
-def first_run_of_text(wildcards):
-    return ancient(f"results/runs/{run_of_text(wildcards)}/run.json")
-
-
-def text_files_of(wildcards):
-    """The user's files of a text; one that changes is read again."""
-    return in_place(text_inputs(settings_of_run(run_of_text(wildcards))))
 
 
 rule prepare_text:
@@ -46,7 +26,7 @@ rule prepare_text:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
+        "sweepmake_python -m scripts.prepare_text --run {input.run:q} --output {output:q} &> {log:q}"
 
 
 rule benchmark_ddp:
@@ -71,5 +51,5 @@ rule benchmark_ddp:
         version=measurement_version,
         batch_size=batch_size_option,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
+        "sweepmake_python -m scripts.benchmark_ddp --run {input.run:q} --text {input.text:q}"
         " {params.batch_size:q} --output {output:q} &> {log:q}"

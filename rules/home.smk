@@ -42,11 +42,15 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 RESULTS = workflow.modifier.path_modifier.replace_prefix("results/").rstrip("/")
 
 
-def program_environment():
-    """Words before every command: where the programs are and which Python runs them.
+def results_folder(wildcards):
+    """The folder of results, for programs that read or write many files of it."""
+    return RESULTS
 
-    They are `python -m scripts.NAME` from any working directory, by the Python that runs
-    Snakemake, or by the environment's with `--sdm conda`.
+
+def python_with_programs():
+    """Words of a command: the Python that finds sweepmake's programs from any working directory.
+
+    It is the one that runs Snakemake, or the environment's with `--sdm conda`.
     """
     variables = {"PYTHONPATH": f"{shlex.quote(HOME)}${{PYTHONPATH:+:$PYTHONPATH}}"}
     variables["PYTHONSAFEPATH"] = "1"  # a folder `scripts` in the working directory hides nothing
@@ -55,9 +59,7 @@ def program_environment():
     return " ".join(["env", *(f"{name}={value}" for name, value in variables.items()), "python"])
 
 
-# Every program is called as `{SWEEPMAKE_PYTHON} -m scripts.NAME`. Snakemake fills in commands with
-# the names of the main Snakefile, also those of a module's rules.
-modifier = workflow.modifier
-while modifier is not None:
-    modifier.globals["SWEEPMAKE_PYTHON"] = program_environment()
-    modifier = modifier.parent_modifier
+# Every program is called as `sweepmake_python -m scripts.NAME`. An exported function of bash, unlike
+# `shell.prefix`, leaves the commands of a workflow alone that has sweepmake as a module.
+function = f'() {{ {python_with_programs()} "$@"; }}'
+os.environ.update({"BASH_FUNC_sweepmake_python%%": function})

@@ -20,7 +20,7 @@ rule prepare_tokens:
     conda:
         "../envs/sweepmake.yaml"
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.prepare_tokens --vocab {wildcards.vocab:q} --output {output:q} &> {log:q}"
+        "sweepmake_python -m scripts.prepare_tokens --vocab {wildcards.vocab:q} --output {output:q} &> {log:q}"
 
 
 rule benchmark:
@@ -45,5 +45,5 @@ rule benchmark:
         version=measurement_version,
         batch_size=batch_size_option,
     shell:
-        "{SWEEPMAKE_PYTHON} -m scripts.benchmark --run {input.run:q} --tokens={input.tokens:q}"
+        "sweepmake_python -m scripts.benchmark --run {input.run:q} --tokens={input.tokens:q}"
         " {params.batch_size:q} --output {output:q} &> {log:q}"

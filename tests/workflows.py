@@ -20,7 +20,7 @@ TO_SUMMARY = ("--until", "aggregate_results")
 
 # Columns that no two measurements share.
 MEASURED = re.compile(
-    r"_time_ms$|_ci_|^cv$|_per_s$|^mfu$|^peak_rss|^compile_time_s$|_at$|^warnings$|^git_"
+    r"_time_(ms|us|s)$|_ci_|^cv_|_per_s$|^mfu$|^peak_resident|_at$|^warnings$|^git_"
 )
 
 CONFIG = {

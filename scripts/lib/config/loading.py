@@ -123,6 +123,7 @@ def _place(files: list[YamlFile], keys: Keys, overrides: Mapping[str, Any]) -> s
 
 
 def _depth(data: Any, keys: Keys) -> int:
+    key: Any
     for depth, key in enumerate(keys):
         if (isinstance(data, Mapping) and key in data) or (
             isinstance(data, list) and isinstance(key, int) and key < len(data)

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, Field, model_validator
 from scripts.lib.kinds.registry import KINDS
 from scripts.lib.schema.base import Name, StrictModel, problem_at
 from scripts.lib.sweeps.sizes import Size
-from scripts.lib.sweeps.sweep import Sweep
+from scripts.lib.sweeps.sweep import SweepBase
 
 if TYPE_CHECKING:
-    AnySweep = Sweep
+    AnySweep = SweepBase
 else:
     AnySweep = Annotated[
         Union[tuple(kind.sweep for kind in KINDS.values())],  # noqa: UP007

@@ -16,7 +16,7 @@ from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
 from scripts.lib.sweeps.run import RunSettings
 from scripts.lib.sweeps.run_file import read_run_of
-from scripts.lib.sweeps.sweep import Sweep
+from scripts.lib.sweeps.sweep import SweepBase
 
 R = TypeVar("R", bound=RunSettings)
 T = TypeVar("T", bound=Result)
@@ -36,7 +36,7 @@ class Kind(ABC, Generic[R, T]):
     rule: ClassVar[str]
     result_file: ClassVar[str]
     measurement_version: ClassVar[int]
-    sweep: type[Sweep]
+    sweep: ClassVar[type[SweepBase]]
     run: type[R]
     result: type[T]
     presentation: ClassVar[Presentation]

@@ -59,8 +59,10 @@ def text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, Integral):
+        value = int(value)
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, Real):
+        value = float(value)
         if value != 0 and not 1e-3 <= abs(value) < 1e15:
             return f"{value:.3e}"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -66,7 +66,7 @@ class ResultFile(StrictModel):
     # By the schema version of a file, the step that turns its content into that of the next one.
     upgrades: ClassVar[Upgrades] = {1: lambda data: data}
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2] = 2
     measurement_version: int = Field(
         ge=1, description="Raised when a measurement changes its meaning."
     )

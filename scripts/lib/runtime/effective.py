@@ -1,5 +1,7 @@
 """What a measurement really runs with: device, types, attention kernel."""
 
+from typing import Any
+
 import torch
 from torch.nn.attention import SDPBackend
 
@@ -36,7 +38,8 @@ def sdpa_backend(
     for tensor in tensors:
         tensor.requires_grad_(needs_grad)
     try:
-        choice = torch._fused_sdp_choice(*tensors, None, 0.0, True)
+        choose: Any = torch._fused_sdp_choice  # its types are wrong in torch's stubs
+        choice = choose(*tensors, None, 0.0, True)
     except (RuntimeError, TypeError):
         return None
     return SDPBackend(choice).name.lower()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scripts.lib.results.files import write_text
 from scripts.lib.runtime.program import end_with_parent
@@ -23,7 +24,7 @@ GRACE_SECONDS = 1.0
 class Failure:
     """Why the ranks were ended: the status of the run, and a line for the user."""
 
-    status: str
+    status: Literal["ok", "oom", "unsupported", "failed", "input"]
     reason: str
 
 

@@ -38,7 +38,7 @@ def describe(error: ValidationError, model: type[BaseModel], data: Any) -> list[
     return list(seen.items())
 
 
-def _message(item: dict[str, Any], model: type[BaseModel]) -> str:
+def _message(item: Any, model: type[BaseModel]) -> str:
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = _fields_at(model, item["loc"][:-1])

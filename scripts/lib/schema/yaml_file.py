@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -19,7 +19,7 @@ _BAD_SCALAR = (ValueError, TypeError, LookupError, AttributeError)
 
 
 # libyaml where PyYAML was built with it: ten times faster, the same nodes and marks.
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # by install
     """The safe loader, with a memory for the tags of plain scalars, half of its time."""
 
     def __init__(self, text: str):
@@ -105,7 +105,7 @@ def read_yaml(path: str | Path) -> YamlFile:
         problem = " ".join(problem.split())  # some of PyYAML's messages have several lines
         raise InputError(f"{path}:{line}: not valid YAML: {problem}") from None
     if not isinstance(root, yaml.MappingNode):
-        kind = "empty" if root is None else f"a {root.id}"
+        kind = "empty" if root is None else f"a {root.id}"  # type: ignore[attr-defined]  # of scalars and lists
         raise InputError(f"{path}:1: must be a mapping (key: value), but is {kind}")
     twice = (f"{path}:{line}: {dotted(keys)}: this key stands twice" for keys, line in repeated)
     return YamlFile(str(path), data, tuple(twice), root)
@@ -169,7 +169,7 @@ class _Builder:
         if id(node) in self._containers:  # an alias shows the same node again
             return self._containers[id(node)]
         if node.tag == _MAPPING:
-            return self._mapping(node, path)
+            return self._mapping(cast(yaml.MappingNode, node), path)
         if node.tag == _SEQUENCE:
             items = self._containers[id(node)] = []
             items += [self.build(item, (*path, i)) for i, item in enumerate(node.value)]

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from scripts.lib.config.runs import RUN_PATTERN
 from scripts.lib.kinds.registry import KINDS
@@ -23,12 +23,18 @@ from scripts.lib.summary.rows import (
 )
 
 
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return kind
+
+
 class Batch(StrictModel):
     """The runs of one batch file `results/batches/{sweep}/{batch}.json`."""
 
     sweep: Name
     batch: int = Field(ge=0)
-    kind: Literal[tuple(KINDS)]
+    kind: Annotated[str, AfterValidator(_known)]
     runs: list[Annotated[str, Field(pattern=f"^{RUN_PATTERN}$")]] = Field(min_length=1)
 
 

@@ -123,7 +123,7 @@ def _further(model: type[Result]) -> list[str]:
 def _entry_columns(model: type[Result]) -> dict[str, str]:
     """Columns of one of the several things that a run measures."""
     (metrics,) = _models(model.model_fields["metrics"].annotation)
-    (entries,) = get_args(metrics.model_fields[model.rows_field].annotation)
+    (entries,) = get_args(metrics.model_fields[str(model.rows_field)].annotation)
     return _columns_in(entries)
 
 

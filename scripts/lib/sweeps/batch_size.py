@@ -46,7 +46,9 @@ class ScaleFactors(StrictModel):
     def _lines_rise(cls, table: str | list[ScaleStep]) -> str | list[ScaleStep]:
         if isinstance(table, list) and table:
             bounds = [step.up_to for step in table[:-1]]
-            if None in bounds or bounds != sorted(set(bounds)) or table[-1].up_to is not None:
+            given = [bound for bound in bounds if bound is not None]
+            rising = given == sorted(set(given)) == bounds
+            if not rising or table[-1].up_to is not None:
                 raise ValueError("`up_to` must rise from line to line and be unset in the last")
         return table
 
@@ -66,7 +68,7 @@ class ScaleFactors(StrictModel):
 
 
 def _factor(table: str | list[ScaleStep], value: float) -> float:
-    if table == "linear":
+    if isinstance(table, str):  # `linear`
         return value
     return next((s.factor for s in table if s.up_to is None or value <= s.up_to), 1.0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -25,34 +25,22 @@ MemoryBudgetMib = Annotated[
 ]
 
 
-class Sweep(Protocol):
-    """What the configuration asks of the sweep model of every kind, a pydantic model."""
+class SweepBase(StrictModel):
+    """What the configuration asks of the sweep of every kind, which redeclares `kind`."""
 
     kind: str
-    description: str
-    model_fields: ClassVar[dict[str, Any]]
+    description: str = Field("", description="Said in the report; changes no run.")
+
+    def notes(self) -> list[str]:
+        """Lines for the user about what in the sweep has no effect; none by default."""
+        return []
 
     def runs(self, sizes: dict[str, Size]) -> Iterator[dict[str, Any]]:
         """Yield the resolved settings of each run, in order.
 
         Raises InputError with a line for each problem of a file that the sweep names.
         """
-
-    def notes(self) -> list[str]:
-        """Lines for the user about what in the sweep has no effect."""
-
-    def problems(self, sizes: dict[str, Size]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Yield the keys and the problem of each name that is not in the table of sizes."""
-
-
-class SweepBase(StrictModel):
-    """What the sweep of every kind says; with it a model is a `Sweep` once it has `runs`."""
-
-    description: str = Field("", description="Said in the report; changes no run.")
-
-    def notes(self) -> list[str]:
-        """Lines for the user about what in the sweep has no effect; none by default."""
-        return []
+        raise NotImplementedError
 
     def problems(self, sizes: dict[str, Size]) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield the keys and the problem of each name that is not in the table of sizes."""
@@ -75,6 +63,9 @@ class GridSweep(MeasuredSweep):
     A kind's sweep inherits from its `Axes` model and from this class, names that model in
     `axes`, and turns one combination of axis values into the settings of a run in `settings`.
     """
+
+    exclude: list[Any]
+    include: list[Any]
 
     def runs(self, sizes: dict[str, Size]) -> Iterator[dict[str, Any]]:
         """Yield the settings of each run, in the order of the grid."""
@@ -117,14 +108,14 @@ class GridSweep(MeasuredSweep):
 @cache
 def axis_names(sweep: type[GridSweep]) -> tuple[str, ...]:
     """Names of a sweep's axes, in the order of its model."""
-    return tuple(sweep.model_fields["exclude"].annotation.__args__[0].model_fields)
+    return tuple(get_args(sweep.model_fields["exclude"].annotation)[0].model_fields)
 
 
 def entry_of(axes: type[BaseModel]) -> type[BaseModel]:
     """Model of one entry of `exclude` or `include`: any of the axes, at least one value each."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, field in axes.model_fields.items():
-        kind = Annotated[field.annotation, *field.metadata]
+        kind: Any = Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore[attr-defined]
         fields[name] = (kind | None, Field(None, description=field.description))
     config = ConfigDict(extra="forbid", strict=True, frozen=True)
     doc = f"Values of some axes of {axes.__name__}; an axis that is left out has all its values."

@@ -34,7 +34,7 @@ def guard_executor(executor: str) -> None:
     `SWEEPMAKE_SLURM_POLL_SECONDS` sets the longest time between two rounds, 20 s without it.
     Raises InputError when it is no positive number, or jobs of an earlier call still run here.
     """
-    plugin = sys.modules.get(PLUGIN.replace("-", "_"))
+    plugin: Any = sys.modules.get(PLUGIN.replace("-", "_"))
     if executor != "slurm" or hasattr(plugin.Executor.check_active_jobs, "__wrapped__"):
         return
     _wait_for_controller()  # else asking it takes a minute and tells nothing
@@ -102,7 +102,8 @@ class _Settled:
     """Notes which jobs an executor reports as finished, well or not."""
 
     def __init__(self, executor: Any):
-        self.executor, self.jobs = executor, set()
+        self.executor = executor
+        self.jobs: set[Any] = set()
 
     def __enter__(self) -> None:
         for name in ("report_job_success", "report_job_error"):

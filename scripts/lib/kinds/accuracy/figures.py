@@ -220,9 +220,9 @@ def _short(text: str) -> str:
 
 
 def _legend(figure: Figure, grid: Any) -> None:
-    named: dict[str, object] = {}
+    named: dict[str, Any] = {}
     for axes in grid:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     if len(named) > 1:
-        figure.legend(named.values(), named.keys(), loc="outside right upper")
+        figure.legend(list(named.values()), list(named), loc="outside right upper")

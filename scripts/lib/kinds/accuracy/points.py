@@ -113,7 +113,7 @@ def collect(point: Point, samples: Samples, world: int, identity: str) -> Accura
         total_blocks=first["total_blocks"],
         **{f"mean_{name}": value for name, value in means.items()},
         num_parameters=work.parameters,
-        num_active_parameters=work.active_parameters,
+        num_active_parameters=work.num_active_parameters,
         flops_per_sample=float(np.mean(costs)),
         duration_s=duration,
         samples_per_s=len(scores) / duration,

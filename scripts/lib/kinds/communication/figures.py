@@ -1,6 +1,7 @@
 """Figures of communication runs: bandwidth and time over the message size."""
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,7 +65,7 @@ def _panels(
     )
     labels = {run: _label(part, rows) for run, part in rows.groupby("run", sort=False)}
     names = list(dict.fromkeys(labels.values()))[:MAX_SERIES]
-    legend: dict[str, object] = {}
+    legend: dict[str, Any] = {}
     for axes in grid.flat[len(operations) :]:
         axes.set_visible(False)
     for axes, operation in zip(grid.flat, operations, strict=False):
@@ -78,7 +79,7 @@ def _panels(
             legend.setdefault(name, handle)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
-    figure.legend(legend.values(), legend.keys(), loc="outside right upper")
+    figure.legend(list(legend.values()), list(legend), loc="outside right upper")
     return figure
 
 

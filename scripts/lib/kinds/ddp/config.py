@@ -97,7 +97,7 @@ class DdpAxes(StrictModel):
     )
 
 
-DdpEntry = entry_of(DdpAxes)
+DdpEntry: Any = entry_of(DdpAxes)
 
 
 class DdpMeasurement(StrictModel):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -184,11 +185,11 @@ def _panels(
     if len(finished) > MAX_PANELS:
         figure.suptitle(f"the first {MAX_PANELS} of {len(finished)} runs", fontsize=9)
     if legend:
-        named: dict[str, object] = {}
+        named: dict[str, Any] = {}
         for axes in grid.flat:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 named.setdefault(label, handle)
-        figure.legend(named.values(), named.keys(), loc="outside right upper")
+        figure.legend(list(named.values()), list(named), loc="outside right upper")
     return figure
 
 

@@ -6,6 +6,7 @@ the points that no other one of it beats on both axes, is a line; the points off
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -90,12 +91,12 @@ def _figure(summary: pd.DataFrame, x: str, xlabel: str, higher_is_better: bool) 
         axes.set_ylim(0, 1.12 * part["tput_per_gpu"].max())
     for axes in grid[:, 0]:
         axes.set_ylabel("throughput per GPU (tokens/s, in + out)")
-    legend = {}
+    legend: dict[str, Any] = {}
     for axes in grid.flat:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(name, handle)
     title = f"the first {len(shown)} of {len(panels)}" if len(panels) > len(shown) else None
-    figure.legend(legend.values(), legend.keys(), title=title, loc="outside right upper")
+    figure.legend(list(legend.values()), list(legend), title=title, loc="outside right upper")
     return figure
 
 

@@ -46,7 +46,7 @@ class TrainingAxes(StrictModel):
     )
 
 
-TrainingEntry = entry_of(TrainingAxes)
+TrainingEntry: Any = entry_of(TrainingAxes)
 
 
 class Measurement(StrictModel):

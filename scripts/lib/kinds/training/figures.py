@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -161,7 +162,7 @@ def _panels(summary: pd.DataFrame, ylabel: str, draw: Callable[[Axes, Series], N
     figure, grid = plt.subplots(
         1, len(panels), figsize=(3.6 * len(panels) + 2.4, 3.9), sharey=True, squeeze=False
     )
-    legend: dict[str, object] = {}
+    legend: dict[str, Any] = {}
     for axes, mode in zip(grid[0], panels, strict=True):
         for series in _series(runs, mode):
             draw(axes, series)
@@ -178,7 +179,7 @@ def _panels(summary: pd.DataFrame, ylabel: str, draw: Callable[[Axes, Series], N
     grid[0, 0].set_ylabel(ylabel)
     shown = dict(list(legend.items())[:MAX_NAMES])
     title = f"the first {MAX_NAMES} of {len(legend)}" if len(legend) > MAX_NAMES else None
-    figure.legend(shown.values(), shown.keys(), title=title, loc="outside right upper")
+    figure.legend(list(shown.values()), list(shown), title=title, loc="outside right upper")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -39,12 +40,12 @@ def probed_memory(results: Sequence[BatchSizeResult]) -> Figure:
     for index, axes in enumerate(grid.flat[: len(shown)]):
         if index + columns >= len(shown):
             axes.set_xlabel("batch size")
-    legend = {}
+    legend: dict[str, Any] = {}
     for axes in grid.flat:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(name, handle)
     title = f"the first {len(shown)} of {len(probed)}" if len(probed) > len(shown) else None
-    figure.legend(legend.values(), legend.keys(), title=title, loc="outside right upper")
+    figure.legend(list(legend.values()), list(legend), title=title, loc="outside right upper")
     return figure
 
 
