@@ -18,6 +18,7 @@ import aiohttp
 
 from scripts.lib.kinds.inference.config import Load
 from scripts.lib.kinds.inference.prompts import Prompt
+from scripts.lib.runtime.session import many_open_files
 
 # The value is sent to the server and stands in no file and no log.
 API_KEY_VARIABLE = "SWEEPMAKE_API_KEY"
@@ -76,7 +77,8 @@ def run_load(
     More than `allowed_failures` (a share) failed requests end the load early: what was not sent
     then has no record.
     """
-    return asyncio.run(_run_load(target, prompts, conc, load, allowed_failures))
+    with many_open_files():
+        return asyncio.run(_run_load(target, prompts, conc, load, allowed_failures))
 
 
 async def _run_load(
