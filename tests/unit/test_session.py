@@ -38,7 +38,7 @@ def test_figures_are_drawn_whatever_backend_a_notebook_has_set(tmp_path, write_r
     done = subprocess.run(
         [*PROGRAM, "scripts.plot_results", "--results-dir", str(tmp_path / "results"),
          "--output-dir", str(tmp_path), "--figures", "batch_size_memory"],
-        cwd=ROOT, env=os.environ | {"MPLBACKEND": "module://no_such_notebook.backend_inline"},
+        cwd=ROOT, env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
