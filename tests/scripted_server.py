@@ -49,10 +49,15 @@ async def completions(request: web.Request) -> web.StreamResponse:
         if options.stall_after and token == options.stall_after:
             await asyncio.sleep(3600)
         sent.append(time.perf_counter())
-        await response.write(b"data: " + event(text=" the") + b"\n\n")
-    usage = {"completion_tokens": tokens, "prompt_tokens": body["prompt"].count(" ")}
-    await response.write(b"data: " + event(text="", ends="length", usage=usage) + b"\n\n")
-    await response.write(b"data: [DONE]\n\n")
+        text = options.texts[token % len(options.texts)]
+        if options.at_once:
+            text = text * tokens if token == tokens - 1 else ""
+        await response.write(b"data: " + event(text=text) + b"\n\n")
+    made = tokens if options.usage is None else options.usage
+    usage = {"completion_tokens": made, "prompt_tokens": body["prompt"].count(" ")}
+    await response.write(b"data: " + event(text="", ends=options.end, usage=usage) + b"\n\n")
+    if options.done:
+        await response.write(b"data: [DONE]\n\n")
     if options.times:
         line = {
             "came": came, "sent": sent, "prompt": body["prompt"], "body": body,
@@ -65,7 +70,10 @@ async def completions(request: web.Request) -> web.StreamResponse:
 
 def event(role=None, text=None, ends=None, usage=None) -> bytes:
     choice = {"index": 0, "finish_reason": ends}
-    choice |= {"delta": {"role": role}} if role else {"text": text}
+    if options.reasoning and text:
+        choice |= {"text": "", "delta": {"reasoning_content": text}}
+    else:
+        choice |= {"delta": {"role": role}} if role else {"text": text}
     return json.dumps({"choices": [choice], **({"usage": usage} if usage else {})}).encode()
 
 
@@ -79,6 +87,12 @@ def main() -> None:
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--times")
     parser.add_argument("--first-event", help="JSON of one more event, the first")
+    parser.add_argument("--texts", type=json.loads, default=[" the"], help="JSON, in turn")
+    parser.add_argument("--usage", type=int, help="tokens that it says it made")
+    parser.add_argument("--end", default="length", help="finish_reason of the last event")
+    parser.add_argument("--no-done", dest="done", action="store_false")
+    parser.add_argument("--at-once", action="store_true", help="all text in the last event")
+    parser.add_argument("--reasoning", action="store_true", help="send reasoning, no text")
     parser.add_argument("--unhealthy", dest="healthy", action="store_false")
     parser.add_argument("--exit", type=int, help="end at once with this code and a last word")
     parser.add_argument("--last-words", default="the scripted server cannot find its weights")

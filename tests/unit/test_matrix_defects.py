@@ -119,11 +119,32 @@ def test_entries_that_differ_in_one_field_are_no_duplicates(tmp_path, command):
     assert len(command.points("full-sweep", "--config-files", file)) == 6
 
 
-def test_a_list_of_concurrencies_is_expanded_in_ascending_order(tmp_path, command):
+def test_a_list_of_concurrencies_keeps_its_order(tmp_path, command):
     file = write(tmp_path / "m.yaml", {"a": entry(lengths({"tp": 2, "conc-list": [100, 3, 7]}))})
     for arguments in (["full-sweep"], ["test-config", "--key", "a"]):
         points = command.points(*arguments, "--config-files", file)
-        assert [point["conc"] for point in points] == [3, 7, 100]
+        assert [point["conc"] for point in points] == [100, 3, 7]
+        (lowest,) = command.points(*arguments, "--config-files", file, "--test-mode")
+        assert lowest["conc"] == 3
+
+
+def test_a_topology_keeps_the_order_in_which_its_server_is_loaded(tmp_path, command):
+    file = write(tmp_path / "m.yaml", {"a": multinode(topology([1536, 1024, 512]))})
+    points = command.points("full-sweep", "--config-files", file)
+    assert [point["conc"] for point in points] == [[1536, 1024, 512]]
+    points = command.points("full-sweep", "--config-files", file, "--min-conc", "600")
+    assert [point["conc"] for point in points] == [[1536, 1024]]
+
+
+def test_prefill_workers_may_do_both_unless_they_are_apart(tmp_path, command):
+    together = topology([64])
+    together["decode"]["num-worker"] = 0
+    file = write(tmp_path / "m.yaml", {"a": {**multinode(together), "disagg": False}})
+    (point,) = command.points("full-sweep", "--config-files", file)
+    assert point["decode"]["num-worker"] == 0
+    file = write(tmp_path / "n.yaml", {"a": {**multinode(together), "disagg": True}})
+    (problem,) = command.problems("full-sweep", "--config-files", file)
+    assert "disagg: true needs decode workers, got num-worker 0" in problem
 
 
 @pytest.mark.parametrize(

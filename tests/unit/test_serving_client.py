@@ -8,6 +8,7 @@ import pytest
 from scripts.lib.kinds.inference.client import Target, run_load
 from scripts.lib.kinds.inference.config import Load
 from scripts.lib.kinds.inference.metrics import (
+    count_output,
     figures,
     itl_ms,
     other_hardware,
@@ -30,8 +31,7 @@ def load_of(**changes):
 
 def measured(url, count=20, conc=4, osl=8, **changes):
     load = run_load(Target(url, "m", osl), prompts(count), conc, load_of(**changes))
-    for record in load.records:
-        record.output_tokens = record.text.count(" ")
+    count_output(load.records, [record.text.count(" ") for record in load.records], osl)
     return load
 
 
@@ -176,14 +176,56 @@ def test_an_event_without_text_is_passed_over(event):
     assert load.records[0].output_tokens == 8
 
 
-def test_other_counts_of_the_server_are_told():
-    with scripted_server() as url:
+@pytest.mark.parametrize("texts", [[" t", "he"], [" the", "", ""]])
+def test_the_servers_count_is_the_one_of_the_rates(texts):
+    """Halves of words that re-tokenise to fewer; special tokens that print as nothing."""
+    with scripted_server("--itl", "0.02", "--texts", json.dumps(texts)) as url:
+        load = measured(url, count=4, osl=12)
+    read = {record.text.count(" ") for record in load.records}
+    assert {record.text_tokens for record in load.records} == read != {12}
+    assert {record.output_tokens for record in load.records} == {12}
+    assert figures(load, 1)["output_tokens"] == 4 * 12
+    assert 19 < figures(load, 1)["median_tpot_ms"] < 40
+    (told,) = warnings_of(load, 12)
+    assert told.startswith(f"the server made 48 tokens by its own count, {4 * read.pop()} by the")
+
+
+@pytest.mark.parametrize("usage", [0, -3, 5000])
+def test_an_impossible_count_of_the_server_is_not_taken(usage):
+    with scripted_server("--usage", str(usage)) as url:
         load = measured(url, count=4)
-    for record in load.records:
-        record.usage_tokens = 16
-    assert "the server made 64 tokens by its own count, 32 by the tokenizer" in " ".join(
-        warnings_of(load, 16)
-    )
+    assert {record.output_tokens for record in load.records} == {8}
+    assert "count of tokens is impossible in 4 answers" in " ".join(warnings_of(load, 8))
+
+
+def test_an_answer_in_one_event_has_no_time_per_token():
+    with scripted_server("--ttft", "0.05", "--at-once") as url:
+        load = measured(url, count=4)
+    assert figures(load, 1)["output_tokens"] == 4 * 8
+    assert figures(load, 1)["median_tpot_ms"] is figures(load, 1)["intvty"] is None
+    assert "4 answers came all at once: the server does not stream" in warnings_of(load, 8)
+
+
+@pytest.mark.parametrize("end", ["", "abort", "content_filter"])
+def test_only_known_ends_are_good(end):
+    with scripted_server("--end", end, "--no-done") as url:
+        load = measured(url, count=1)
+    reason = f"ended with finish_reason {end!r}" if end else "ended without an end mark"
+    assert load.records[0].error == f"the answer {reason}"
+
+
+def test_an_error_as_an_object_is_a_reason():
+    event = {"object": "error", "message": "context length is 4096", "type": "BadRequestError"}
+    with scripted_server("--first-event", json.dumps(event)) as url:
+        load = measured(url, count=1)
+    assert load.records[0].error == "the server told an error: context length is 4096"
+
+
+def test_reasoning_is_output():
+    with scripted_server("--reasoning") as url:
+        load = measured(url, count=1)
+    assert load.records[0].text == " the" * 8
+    assert len(load.records[0].chunks_ms) == 8
 
 
 @pytest.mark.parametrize(

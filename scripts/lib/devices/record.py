@@ -20,10 +20,13 @@ HOST_SHARE = 0.8
 
 @dataclass(frozen=True)
 class DeviceRecord:
-    """Name and memory of the measured device, and the software below torch."""
+    """Name and memory of the measured device, and the software below torch.
+
+    `memory_mib` is None where the driver does not tell, as on GPUs that share the host's.
+    """
 
     name: str
-    memory_mib: float
+    memory_mib: float | None
     driver_version: str | None = None
     cuda_version: str | None = None
 
@@ -59,10 +62,18 @@ def cuda_device() -> DeviceRecord:
     ]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        gpu, memory, driver = (part.strip() for part in told.stdout.splitlines()[0].split(","))
-        return DeviceRecord(gpu, float(memory), driver)
+        # A name may have commas.
+        gpu, memory, driver = map(_known, told.stdout.splitlines()[0].rsplit(",", 2))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return DeviceRecord("CUDA device", 0.0)
+        return DeviceRecord("CUDA device", None)
+    size = float(memory) if memory and memory.replace(".", "", 1).isdigit() else None
+    return DeviceRecord(gpu or "CUDA device", size, driver)
+
+
+def _known(field: str) -> str | None:
+    """Return a field of the driver's tool; None for words in its place (`[N/A]`)."""
+    field = field.strip()
+    return None if not field or field.startswith("[") or field == "N/A" else field
 
 
 @cache

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -22,17 +23,20 @@ from scripts.lib.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
+# What names a GPU: an index, or the UUID of a GPU or of a part of one.
+_GPU_NAME = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
 
 def visible_gpus() -> list[str]:
     """Indices or UUIDs of the GPUs that this process may use, without loading CUDA.
 
-    `CUDA_VISIBLE_DEVICES` where it is set, else all that the driver lists.
+    `CUDA_VISIBLE_DEVICES` where it is set, read as CUDA does: up to the first that names no GPU.
+    Else all that the driver lists.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = (name.strip() for name in visible.split(","))
-        return [name for name in names if name not in ("", "-1")]
+        return list(takewhile(_GPU_NAME.fullmatch, names))
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
@@ -43,7 +47,10 @@ def visible_gpus() -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return listed.stdout.split() if listed.returncode == 0 else []
+    if listed.returncode:
+        return []
+    # Among the indices the tool tells of GPUs that it has lost.
+    return [line for line in map(str.strip, listed.stdout.splitlines()) if line.isdecimal()]
 
 
 def resolve_device(device: str, count: int = 1) -> str:

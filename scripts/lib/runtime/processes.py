@@ -20,11 +20,11 @@ _LOST = ("Connection closed", "Connection reset", "Connection refused", "Broken 
 
 
 class RankLost(OSError):
-    """Another rank is gone, and with it the step."""
+    """Another rank is gone, and with it the work they share."""
 
 
 def placed(name: str) -> int:
-    """Value of RANK, WORLD_SIZE, LOCAL_RANK or LOCAL_WORLD_SIZE. Raises InputError."""
+    """Whole number in a variable such as RANK or WORLD_SIZE. Raises InputError."""
     value = os.environ.get(name, "1" if name.endswith("WORLD_SIZE") else "0")
     try:
         return int(value)
@@ -79,14 +79,17 @@ def joined(device_kind: str, init_method: str = "env://") -> Iterator[Any]:
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
+    backend = "cpu:gloo,cuda:nccl" if device_kind == "cuda" else "gloo"
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device_kind == "cuda" else "gloo",
-            init_method=init_method,
-            rank=placed("RANK"),
-            world_size=placed("WORLD_SIZE"),
-            timeout=TIMEOUT,
-        )
+        if init_method == "env://":
+            from scripts.lib.runtime.meeting import meet  # builds on this module
+
+            store, rank, size = meet(TIMEOUT)
+            meeting: dict[str, Any] = {"store": store}
+        else:
+            rank, size = placed("RANK"), placed("WORLD_SIZE")
+            meeting = {"init_method": init_method}
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=TIMEOUT, **meeting)
     except ValueError as error:
         raise InputError(f"--init_method: {' '.join(str(error).split())}") from None
     yield device

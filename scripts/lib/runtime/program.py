@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from scripts.lib.runtime.session import be_independent
 from scripts.lib.schema.errors import InputError
 
 EXIT_INPUT = 2
@@ -31,6 +32,7 @@ def run_program(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    be_independent()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun killed by force would leave its ranks behind
         end_with_parent()
     previous = signal.signal(signal.SIGTERM, _terminate)

@@ -6,24 +6,20 @@ once a second that it is alive, so that nobody waits for a rank that is gone.
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any, Protocol
+
+from scripts.lib.runtime.meeting import meet
+from scripts.lib.runtime.processes import RankLost, placed
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.02
 BEAT_SECONDS = 1.0
 # A rank that is silent for so long is gone.
 PATIENCE_SECONDS = 15.0
-MEETING_SECONDS = 300
-
-
-class RankLost(OSError):
-    """Another rank is gone, and with it the work they share."""
 
 
 class Store(Protocol):
@@ -126,10 +122,10 @@ class Ranks:
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
     """Join the ranks that torchrun started, or be alone; tell the others when the block fails."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if placed("WORLD_SIZE") == 1:
         yield Ranks()
         return
-    ranks = Ranks(*_meet())
+    ranks = Ranks(*meet())
     try:
         yield ranks
     except RankLost:
@@ -144,17 +140,3 @@ def joined_ranks() -> Iterator[Ranks]:
         raise
     else:
         ranks.leave()
-
-
-def _meet() -> tuple[Store, int, int]:
-    """Store, rank and number of ranks, from the environment. Raises RankLost if one is missing."""
-    from torch.distributed import DistError, PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    try:
-        meeting = rendezvous("env://", timeout=timedelta(seconds=MEETING_SECONDS))
-        store, rank, size = next(iter(meeting))
-    except DistError as error:
-        raise RankLost(f"the ranks did not meet: {str(error).splitlines()[0]}") from None
-    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"sweepmake/{restart}", store), rank, size

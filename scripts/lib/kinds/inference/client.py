@@ -18,11 +18,14 @@ import aiohttp
 
 from scripts.lib.kinds.inference.config import Load
 from scripts.lib.kinds.inference.prompts import Prompt
+from scripts.lib.runtime.session import many_open_files
 
 # The value is sent to the server and stands in no file and no log.
 API_KEY_VARIABLE = "SWEEPMAKE_API_KEY"
 CONNECT_SECONDS = 10.0
 MAX_FAILED_SHARE = 0.05
+# How an answer ends that is whole, by the servers' protocols; any other end is a failure.
+GOOD_ENDS = {"stop", "length", "eos", "eos_token", "stop_sequence", "tool_calls", "function_call"}
 
 
 @dataclass
@@ -30,7 +33,8 @@ class Record:
     """One request. Times are milliseconds; `sent_s` is seconds after the start of the load.
 
     `chunks_ms` are the times after sending at which text arrived. `error` is empty when the
-    answer came whole. `usage_tokens` is what the server says that it made.
+    answer came whole. `usage_tokens` is what the server says that it made, `text_tokens` what the
+    tokenizer finds in the text, and `output_tokens` the one of them that counts.
     """
 
     prompt_tokens: int
@@ -40,6 +44,7 @@ class Record:
     e2el_ms: float | None = None
     text: str = ""
     output_tokens: int | None = None
+    text_tokens: int | None = None
     usage_tokens: int | None = None
     usage_prompt_tokens: int | None = None
     error: str = ""
@@ -76,7 +81,8 @@ def run_load(
     More than `allowed_failures` (a share) failed requests end the load early: what was not sent
     then has no record.
     """
-    return asyncio.run(_run_load(target, prompts, conc, load, allowed_failures))
+    with many_open_files():
+        return asyncio.run(_run_load(target, prompts, conc, load, allowed_failures))
 
 
 async def _run_load(
@@ -194,12 +200,11 @@ async def _read_stream(response: aiohttp.ClientResponse, record: Record, sent: f
             if event == b"[DONE]":
                 finished = True
                 continue
-            text, ends = _read_event(json.loads(event), record)
+            text, ends, of_answer = _read_event(json.loads(event), record)
             if text:
                 parts.append(text)
                 record.chunks_ms.append((now - sent) * 1000)
-                last = now
-            elif ends and last is sent:
+            if of_answer:  # tokens that print as nothing take their time, too
                 last = now
             finished = finished or ends
     record.text = "".join(parts)
@@ -213,14 +218,14 @@ async def _read_stream(response: aiohttp.ClientResponse, record: Record, sent: f
         record.e2el_ms = (last - sent) * 1000
 
 
-def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool]:
-    """Text of an event, and whether it ends the answer."""
+def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool, bool]:
+    """Text of an event, whether it ends the answer, and whether it is a part of it at all."""
     if not isinstance(event, dict):
         raise ValueError(
             f"the server sent an event that is no object: {_without_key(str(event))[:80]}"
         )
-    if event.get("error"):
-        record.error = f"the server told an error: {_without_key(str(event['error']))[:200]}"
+    if problem := _problem(event):
+        record.error = f"the server told an error: {_without_key(str(problem))[:200]}"
     if isinstance(usage := event.get("usage"), dict):
         record.usage_tokens = _count(usage.get("completion_tokens"))
         record.usage_prompt_tokens = _count(usage.get("prompt_tokens"))
@@ -232,9 +237,22 @@ def _read_event(event: dict[str, Any], record: Record) -> tuple[str, bool]:
             f"the server sent choices of another form: {_without_key(str(choices))[:80]}"
         )
     text = choice.get("text") or delta.get("content") or ""
-    if not isinstance(text, str):
-        raise ValueError(f"the server sent a text that is none: {_without_key(str(text))[:80]}")
-    return text, choice.get("finish_reason") is not None
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    thought = thought or choice.get("reasoning_content") or ""
+    for part in (thought, text):
+        if not isinstance(part, str):
+            raise ValueError(f"the server sent a text that is none: {_without_key(str(part))[:80]}")
+    end = choice.get("finish_reason")  # empty until the end, for some servers
+    if end and end not in GOOD_ENDS:
+        record.error = f"the answer ended with finish_reason {_without_key(str(end))[:80]!r}"
+    return thought + text, bool(end), bool(event.get("choices"))
+
+
+def _problem(event: dict[str, Any]) -> Any:
+    """Return what an event says that went wrong, in either form that servers have; else None."""
+    if event.get("object") == "error":
+        return event.get("message") or event
+    return event.get("error")
 
 
 def _without_key(text: str) -> str:

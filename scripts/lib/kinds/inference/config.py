@@ -18,6 +18,7 @@ from scripts.lib.kinds.inference.matrix import Filters, Master, full_sweep, load
 from scripts.lib.kinds.inference.matrix.blocks import Point
 from scripts.lib.kinds.inference.matrix.master import (
     Concurrency,
+    DecodeWorker,
     Degree,
     Entry,
     SpecDecoding,
@@ -255,7 +256,7 @@ class InferenceRun(RunSettings):
     ep: Degree | None = None
     dp_attn: bool | None = None
     prefill: Worker | None = None
-    decode: Worker | None = None
+    decode: DecodeWorker | None = None
     disagg: bool | None = None
     spec_decoding: SpecDecoding = "none"
     conc: Concurrency | Annotated[list[Concurrency], Field(min_length=1)]

@@ -58,8 +58,11 @@ def figures(load: LoadRun, num_gpus: int) -> dict[str, float | int | None]:
 
 
 def tpot_ms(record: Record) -> float | None:
-    """Time per output token after the first, milliseconds; none for a single token."""
-    if not record.output_tokens or record.output_tokens < 2:
+    """Time per output token after the first, milliseconds.
+
+    None for a single token, and for an answer that came all at once.
+    """
+    if not record.output_tokens or record.output_tokens < 2 or _at_once(record):
         return None
     return (record.e2el_ms - record.chunks_ms[0]) / (record.output_tokens - 1)
 
@@ -80,15 +83,31 @@ def summarize_latency(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def wrong_lengths(records: Sequence[Record], asked: int) -> int:
-    """Number of answers that are not `asked` tokens long.
+    """Number of answers that are not `asked` tokens long."""
+    return sum(1 for record in records if not record.error and record.output_tokens != asked)
 
-    What the server says that it made counts where it says so, else the tokenizer's count: text
-    put through a tokenizer again may come back as other, equally valid tokens.
+
+def count_output(records: Sequence[Record], text_tokens: Sequence[int], asked: int) -> None:
+    """Put into records how many tokens of output they are.
+
+    What the server says that it made counts where it says so: text put through a tokenizer again
+    may come back as fewer tokens, and special tokens print as none. `text_tokens`, the tokenizer's
+    counts, take its place where the server's is impossible: above the `asked` tokens, or below a
+    half of the text.
     """
-    made = (r.output_tokens if r.usage_tokens is None else r.usage_tokens for r in records)
-    return sum(
-        1 for r, tokens in zip(records, made, strict=True) if not r.error and tokens != asked
-    )
+    for record, tokens in zip(records, text_tokens, strict=True):
+        record.text_tokens = tokens
+        record.output_tokens = record.usage_tokens if _plausible(record, asked) else tokens
+
+
+def _plausible(record: Record, asked: int) -> bool:
+    usage, text = record.usage_tokens, record.text_tokens or 0
+    return usage is not None and max(1, text / 2) <= usage <= asked
+
+
+def _at_once(record: Record) -> bool:
+    """Whether several tokens came and all text at one moment."""
+    return (record.output_tokens or 0) > 1 and record.chunks_ms[0] == record.chunks_ms[-1]
 
 
 def warnings_of(load: LoadRun, asked: int) -> list[str]:
@@ -100,19 +119,21 @@ def warnings_of(load: LoadRun, asked: int) -> list[str]:
         first = next(record.error for record in load.records if record.error)
         found.append(f"{failed} of {len(load.records)} requests failed, the first: {first}")
     if wrong := wrong_lengths(done, asked):
-        lengths = sorted({r.usage_tokens or r.output_tokens for r in done} - {asked})[:5]
+        lengths = sorted({r.output_tokens for r in done} - {asked})[:5]
         told = ", ".join(map(str, lengths))
         found.append(f"{wrong} answers are not {asked} tokens long, but e.g. {told}")
     if prompts := sum(1 for r in done if r.usage_prompt_tokens not in (None, r.prompt_tokens)):
         found.append(f"the server counts other prompt lengths than the tokenizer in {prompts}")
-    told = [(r.usage_tokens, r.output_tokens or 0) for r in done if r.usage_tokens is not None]
+    told = [(r.usage_tokens, r.text_tokens or 0) for r in done if r.usage_tokens is not None]
     server, own = (sum(counts) for counts in zip(*told, strict=True)) if told else (0, 0)
     if abs(server - own) > COUNT_TOLERANCE * server:
         found.append(
-            f"the server made {server} tokens by its own count, {own} by the tokenizer, whose "
-            "count the rates are of"
+            f"the server made {server} tokens by its own count, {own} by the tokenizer; rates are "
+            "of the server's count where it is possible"
         )
-    at_once = sum(1 for r in done if len(r.chunks_ms) > 1 and r.chunks_ms[0] == r.chunks_ms[-1])
+    if refused := sum(1 for r in done if r.usage_tokens not in (None, r.output_tokens)):
+        found.append(f"the server's count of tokens is impossible in {refused} answers")
+    at_once = sum(map(_at_once, done))
     if at_once > len(done) / 2:
         found.append(f"{at_once} answers came all at once: the server does not stream")
     times = [record.e2el_ms for record in done]

@@ -13,6 +13,7 @@ from scripts.lib.devices.slots import claim, visible_gpus
 from scripts.lib.kinds.inference.client import MAX_FAILED_SHARE, LoadRun, Record, Target, run_load
 from scripts.lib.kinds.inference.config import EMBEDDED_MODEL, InferenceRun
 from scripts.lib.kinds.inference.metrics import (
+    count_output,
     figures,
     other_hardware,
     warnings_of,
@@ -223,7 +224,8 @@ def _measure(
             return _Outcome("failed", reason)
         measured = run_load(target, prompts[num_warmups:], run.conc, load)
         advance()
-    _count_tokens(tokenizer, measured.records)
+    texts = [record.text for record in measured.records]
+    count_output(measured.records, count_tokens(tokenizer, texts), run.osl)
     failed = any(record.error for record in measured.records)
     problem = server.problem(END_SECONDS) if failed else ""
     return _outcome(run, measured, num_prompts, problem, device)
@@ -237,12 +239,6 @@ def _warm_up(target: Target, prompts: list[Prompt], run: InferenceRun) -> str:
     records = run_load(target, prompts, run.conc, closed, allowed_failures=1).records
     failed = [record.error for record in records if record.error]
     return f"every warm-up request failed: {failed[0]}" if len(failed) == len(records) else ""
-
-
-def _count_tokens(tokenizer: object, records: list[Record]) -> None:
-    counts = count_tokens(tokenizer, [record.text for record in records])
-    for record, tokens in zip(records, counts, strict=True):
-        record.output_tokens = tokens
 
 
 def _outcome(

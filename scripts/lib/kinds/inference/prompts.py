@@ -1,6 +1,7 @@
 """Prompts of an exact number of tokens, by the server's own tokenizer, the same for a seed."""
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,33 @@ class Prompt:
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Tokenizer of a folder with `tokenizer.json`, or of a model on the hub.
+    """Tokenizer of a folder, or of a model on the hub, in any form that transformers reads.
 
-    Raises InputError when there is none.
+    Those without `tokenizer.json` (`vocab.json` with `merges.txt`, `tokenizer.model`, tiktoken) are
+    converted by transformers. Raises InputError where that fails, and for tokenizers that are code
+    of the model's own, which is never run.
     """
-    path = Path(name, "tokenizer.json")
+    path = Path(name)
     try:
-        return Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name)
-    except Exception as error:  # the library raises bare exceptions
+        if Path(path, "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(path / "tokenizer.json"))
+        if not path.is_dir():
+            with suppress(Exception):  # the library raises bare exceptions
+                return Tokenizer.from_pretrained(name)
+        return _converted(name)
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"tokenizer of {name!r}: cannot be loaded: {reason}") from None
+
+
+def _converted(name: str) -> Tokenizer:
+    from transformers import AutoTokenizer  # imports torch, which others need not wait for
+
+    loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    tokenizer = getattr(loaded, "backend_tokenizer", None)
+    if not isinstance(tokenizer, Tokenizer):
+        raise ValueError(f"{type(loaded).__name__} has no form that the library `tokenizers` reads")
+    return tokenizer
 
 
 def make_prompts(

@@ -10,7 +10,7 @@ from scripts.lib.results.result import Result, Upgrades
 from scripts.lib.schema.base import StrictModel
 
 # Raise it when a rate, a latency or a count changes its meaning: all runs are measured again.
-MEASUREMENT_VERSION = 2
+MEASUREMENT_VERSION = 3
 
 
 class InferenceMetrics(StrictModel):
@@ -21,7 +21,9 @@ class InferenceMetrics(StrictModel):
     num_failed: int = Field(description="Requests that failed.")
     num_wrong_length: int = Field(description="Answers that are not `osl` tokens long.")
     input_tokens: int = Field(description="Tokens of the prompts that were answered.")
-    output_tokens: int = Field(description="Tokens of the answers, by the tokenizer.")
+    output_tokens: int = Field(
+        description="Tokens of the answers, by the server where it counts them."
+    )
     duration_s: float
     request_throughput: float = Field(description="Answers per second.")
     output_throughput: float = Field(description="Output tokens per second.")

@@ -24,6 +24,7 @@ import psutil
 
 from scripts.lib.kinds.inference import supervisor
 from scripts.lib.kinds.inference.frameworks import Launch, filled
+from scripts.lib.runtime.session import short_folder
 
 log = logging.getLogger(__name__)
 
@@ -175,13 +176,15 @@ def _started(
     if launch.config_file is not None:
         config_file.write_text(json.dumps(launch.config_file))  # JSON is YAML
     owner = f"{os.getpid()}:{_start_ticks(os.getpid())}:{port}"
+    # Servers have sockets there.
+    short = {"TMPDIR": folder} if (folder := short_folder()) else {}
     start = time.monotonic()
     with log_path.open("wb") as output:
         process = psutil.Popen(
             [sys.executable, "-I", supervisor.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={**os.environ, "PATH": _search_path(), "PYTHONUNBUFFERED": "1",
-                 **(environment or {}), OWNER: owner},
+                 **short, **(environment or {}), OWNER: owner},
         )  # fmt: skip
     try:
         server = RunningServer(f"http://{HOST}:{port}", command, 0.0, log_path, process)

@@ -36,6 +36,7 @@ _SCHEMA = pa.schema(
     [
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
+        ("text_tokens", pa.int64()),
         ("usage_prompt_tokens", pa.int64()),
         ("usage_tokens", pa.int64()),
         ("sent_s", pa.float64()),

@@ -19,7 +19,7 @@ EXTRA_TOKENS = 200
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One item of a search space: its settings, and its ascending concurrencies.
+    """One item of a search space: its settings, and its concurrencies in order.
 
     `entry` is the entry's name. `settings` has the fields of a point under the names they have in
     a master file, with `conc` left open. A topology over several nodes is one point that carries
@@ -52,7 +52,7 @@ class Block:
         return self.settings["isl"], self.settings["osl"]
 
     def points(self) -> Iterator[Point]:
-        """Yield the points, by ascending concurrency."""
+        """Yield the points, in the order of the concurrencies."""
         if self.multinode:
             yield {**self.settings, "conc": list(self.conc)}
         else:
@@ -109,7 +109,7 @@ def highest_tp(candidates: Iterable[Block]) -> list[Block]:
         known = best.setdefault((block.entry, *block.seq_lens), block)
         if block.tp > known.tp:
             best[block.entry, *block.seq_lens] = block
-    return [block.changed(conc=block.conc[:1]) for block in best.values()]
+    return [block.changed(conc=(min(block.conc),)) for block in best.values()]
 
 
 def _topology(item: SingleNodeItem | MultiNodeItem) -> Point:

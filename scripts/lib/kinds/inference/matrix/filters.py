@@ -84,7 +84,7 @@ class Filters:
     def _narrowed(self, block: Block) -> Block | None:
         if self.min_conc is None and self.max_conc is None:
             return block
-        low, high = self.min_conc or 1, self.max_conc or block.conc[-1]
+        low, high = self.min_conc or 1, self.max_conc or max(block.conc)
         conc = tuple(conc for conc in block.conc if low <= conc <= high)
         return block.changed(conc=conc) if conc else None
 

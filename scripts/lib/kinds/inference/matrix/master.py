@@ -10,6 +10,7 @@ from scripts.lib.schema.base import StrictModel, Text, no_repeats
 # Bounds are far beyond any cluster; they keep slips of the keyboard out.
 Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
 Degree = Annotated[int, Field(ge=1, le=1 << 16)]
+DecodeCount = Annotated[int, Field(ge=0, le=1 << 16)]
 Concurrency = Annotated[int, Field(ge=1, le=1 << 20)]
 ConcurrencyList = Annotated[list[Concurrency], Field(min_length=1), AfterValidator(no_repeats)]
 SpecDecoding = Literal["mtp", "draft_model", "none"]
@@ -33,8 +34,18 @@ class Worker(StrictModel):
     )
 
 
+class DecodeWorker(Worker):
+    """The decode side; with no workers of its own where prefill's write the answers, too."""
+
+    num_worker: DecodeCount = Field(description="Workers of this side; 0 if prefill's do both.")
+
+
 class MasterWorker(Worker, MasterModel):
     """A worker as a master file writes it."""
+
+
+class MasterDecodeWorker(DecodeWorker, MasterModel):
+    """A decode side as a master file writes it."""
 
 
 class SearchItem(MasterModel):
@@ -48,9 +59,9 @@ class SearchItem(MasterModel):
     )
 
     def concurrencies(self, step_size: int) -> list[int]:
-        """Ascending concurrencies; `step_size` (from 2) is the factor of a range."""
+        """Concurrencies, of a list in its order; `step_size` (from 2) is the factor of a range."""
         if self.conc_list is not None:
-            return sorted(self.conc_list)
+            return self.conc_list
         return geometric(self.conc_start, self.conc_end, step_size)
 
     # Validators of fields, not of the model: they also run where another field is wrong, so that
@@ -88,7 +99,7 @@ class MultiNodeItem(SearchItem):
     """A topology over several nodes."""
 
     prefill: MasterWorker = Field(description="Workers that read the prompts.")
-    decode: MasterWorker = Field(description="Workers that write the answers.")
+    decode: MasterDecodeWorker = Field(description="Workers that write the answers.")
 
 
 class SeqLenConfig(MasterModel):
@@ -130,6 +141,16 @@ class MultiNodeEntry(Entry):
     """An entry whose search space holds topologies over several nodes."""
 
     seq_len_configs: list[MultiNodeSeqLenConfig] = Field(min_length=1)
+
+    @field_validator("seq_len_configs")
+    @classmethod
+    def _apart_takes_both(
+        cls, lengths: list[MultiNodeSeqLenConfig], info: ValidationInfo
+    ) -> list[MultiNodeSeqLenConfig]:
+        decoders = (item.decode.num_worker for one in lengths for item in one.search_space)
+        if info.data.get("disagg") and 0 in decoders:
+            raise ValueError("disagg: true needs decode workers, got num-worker 0")
+        return lengths
 
 
 def entry_model(data: Any) -> type[Entry]:

@@ -50,7 +50,7 @@ def single_config(
         found = [block.changed(runner=runner_node) for block in found]
     if test_mode:
         name = f"{entry.model_prefix}_test"
-        found = [block.changed(conc=block.conc[:1], exp_name=name) for block in found]
+        found = [block.changed(conc=(min(block.conc),), exp_name=name) for block in found]
     return found
 
 
