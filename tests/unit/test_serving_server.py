@@ -15,7 +15,8 @@ import pytest
 
 from scripts import prepare_model, serve_benchmark
 from scripts.lib.kinds.inference.frameworks import Launch
-from scripts.lib.kinds.inference.points import measure_points
+from scripts.lib.kinds.inference.points import measure_points, prompt_seed
+from scripts.lib.kinds.inference.prompts import load_tokenizer, make_prompts
 from scripts.lib.kinds.inference.server import (
     ServerError,
     end_leftovers,
@@ -89,6 +90,22 @@ def test_prompts_are_the_same_for_a_seed_and_unlike_one_another(measure, tmp_pat
         seen.append(sorted(json.loads(line)["prompt"] for line in times.read_text().splitlines()))
     assert seen[0] == seen[1]
     assert len(set(seen[0])) == len(seen[0]) == 22
+
+
+def test_no_two_runs_of_a_server_begin_their_prompts_alike(embedded_model):
+    """A cache of prefixes would answer the second run faster."""
+    tokenizer = load_tokenizer(str(embedded_model))
+    runs = [
+        served_run(), served_run(osl=16), served_run(conc=4), served_run(seed=1),
+        served_run(request_rate=5.0), served_run(prompts_per_conc=20),
+        served_run().model_copy(update={"isl": 17}),
+    ]  # fmt: skip
+    begins = [
+        tuple(prompt.text.split()[:4])
+        for run in runs
+        for prompt in make_prompts(tokenizer, 10, run.isl, 1.0, prompt_seed(run))
+    ]
+    assert len(set(begins)) == len(begins) == 70
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_the_reason_of_each_point(tmp_path, embedded_model):

@@ -208,11 +208,9 @@ def _measure(
     load = run.load
     num_prompts, num_warmups = load.prompts_per_conc * run.conc, load.warmups_per_conc * run.conc
     tokenizer = load_tokenizer(run.server.tokenizer or model)
-    # Drawn for the concurrency, too: no two points of a server ask the same.
     prompts = make_prompts(
-        tokenizer, num_warmups + num_prompts, run.isl, load.random_range_ratio,
-        f"{load.seed} {run.conc}",
-    )  # fmt: skip
+        tokenizer, num_warmups + num_prompts, run.isl, load.random_range_ratio, prompt_seed(run)
+    )
     server = servers.running()
     options = run.server
     extra = options.launch.request if options.launch else options.request or {}
@@ -229,6 +227,14 @@ def _measure(
     failed = any(record.error for record in measured.records)
     problem = server.problem(END_SECONDS) if failed else ""
     return _outcome(run, measured, num_prompts, problem, device)
+
+
+def prompt_seed(run: InferenceRun) -> str:
+    """Seed of a run's prompts, of all that may differ between runs of one server.
+
+    Else a server would answer a run from the cache of prefixes that another one left.
+    """
+    return run.model_dump_json(include={"isl", "osl", "conc", "load"})
 
 
 def _warm_up(target: Target, prompts: list[Prompt], run: InferenceRun) -> str:
