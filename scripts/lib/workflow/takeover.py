@@ -79,9 +79,12 @@ def _take_over_run(path: Path, folder: Path) -> bool:
     target = path.with_name(run)
     if path.name not in (former, run) or (path.name == former and target.exists()):
         return False
-    result = _rename_result(path, kind.former_result_file or kind.result_file, kind.result_file)
+    names = (kind.result_file, kind.former_result_file or kind.result_file)
+    result = next((path / name for name in names if (path / name).exists()), None)
     if result and _version(result) != kind.measurement_version:
         return False
+    if result:
+        result.rename(path / kind.result_file)
     for name in (kind.result_file, "batch_size.json"):
         _rename_in(path / name, run)
     for old, new in kind.former_data(settings, current):
@@ -93,12 +96,6 @@ def _take_over_run(path: Path, folder: Path) -> bool:
     content = json.dumps({"run": run, "settings": current})
     _rewrite(target / "run.json", content)
     return True
-
-
-def _rename_result(path: Path, former: str, name: str) -> Path | None:
-    if former != name and (path / former).exists():
-        (path / former).rename(path / name)
-    return path / name if (path / name).exists() else None
 
 
 def _version(path: Path) -> int | None:
