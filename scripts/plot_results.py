@@ -19,7 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.plot_results", __doc__)
     add_results_options(parser)
     parser.add_argument("--output-dir", required=True, help="folder to write the figures to")
-    parser.add_argument("--figures", nargs="+", metavar="NAME", help=f"of {', '.join(figures())}")
+    parser.add_argument(
+        "--figures",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(figures())}; unset: all of which there is anything",
+    )
     return run_program(parser, _execute, argv)
 
 
@@ -28,8 +33,10 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     from scripts.lib.report.source import Source
 
     use_style()
-    names = chosen("--figures", arguments.figures, figures())
     source = Source(arguments.results_dir, arguments.sweeps)
+    names = chosen("--figures", arguments.figures, figures())
+    if not arguments.figures:
+        names = [name for name in names if source.has(figures()[name][0])]
     for name in names:
         presentation, shown = figures()[name]
         figure = presentation.figure(shown)(source.of(presentation, shown))

@@ -19,7 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("scripts.tabulate_results", __doc__)
     add_results_options(parser)
     parser.add_argument("--output-dir", required=True, help="folder to write the tables to")
-    parser.add_argument("--tables", nargs="+", metavar="NAME", help=f"of {', '.join(tables())}")
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(tables())}; unset: all of which there is anything",
+    )
     return run_program(parser, _execute, argv)
 
 
@@ -28,8 +33,10 @@ def _execute(arguments: argparse.Namespace) -> dict[str, Any]:
     from scripts.lib.report.source import Source
     from scripts.lib.results.files import write_text
 
-    names = chosen("--tables", arguments.tables, tables())
     source = Source(arguments.results_dir, arguments.sweeps)
+    names = chosen("--tables", arguments.tables, tables())
+    if not arguments.tables:
+        names = [name for name in names if source.has(tables()[name][0])]
     for name in names:
         presentation, shown = tables()[name]
         frame = presentation.table(shown)(source.of(presentation, shown))

@@ -12,7 +12,14 @@ from scripts.lib.presentation.shown import Presentation, Shown
 from scripts.lib.results.reading import read_result
 from scripts.lib.results.result import Result
 from scripts.lib.schema.errors import InputError
-from scripts.lib.summary.collecting import Batch, Summary, batch_files, read_batch, read_summary
+from scripts.lib.summary.collecting import (
+    Batch,
+    Summary,
+    batch_files,
+    empty_rows,
+    read_batch,
+    read_summary,
+)
 
 
 class Source:
@@ -43,9 +50,18 @@ class Source:
         """Rows of one kind. Raises InputError where there is no summary."""
         if self._summary is not None:
             frame = self._summary.by_kind.get(kind)
-            return self._summary.runs.iloc[:0] if frame is None else frame
+            return empty_rows(kind) if frame is None else frame
         path = self.folder / "summary" / f"{kind}.parquet"
-        return read_summary(path) if path.exists() else self.summary.iloc[:0]
+        if not path.exists() and len(self.summary):  # or there is no summary at all
+            return empty_rows(kind)
+        return read_summary(path)
+
+    def has(self, presentation: Presentation) -> bool:
+        """Whether there is anything that a presentation could show."""
+        if presentation.name in KINDS:
+            return len(self.rows(presentation.name)) > 0
+        reads = {shown.reads for shown in (*presentation.tables, *presentation.figures)}
+        return "searches" not in reads or bool(self.searches())
 
     @cached_property
     def batches(self) -> list[Batch]:

@@ -110,6 +110,11 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return _frame(rows, columns_of_all([row["kind"] for row in rows]))
 
 
+def empty_rows(kind: str) -> pd.DataFrame:
+    """Return a kind's own summary without rows."""
+    return _detailed(kind, [])
+
+
 def _detailed(kind: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     return _frame(rows, detailed_columns_of(kind))
 

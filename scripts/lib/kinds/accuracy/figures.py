@@ -83,6 +83,8 @@ def pareto(view: View) -> Figure:
 def importance(view: View) -> Figure:
     """Accuracy that leaving out each block costs."""
     shown = view.importances[:MAX_CURVES]
+    if not shown:
+        return nothing_to_show("The importance of blocks was not measured.")
     figure, grid = plt.subplots(len(shown), 1, figsize=(6.4, 2.9 * len(shown) + 0.3), squeeze=False)
     for axes, found in zip(grid[:, 0], shown, strict=True):
         lost = [found.accuracy - without for without in found.accuracy_without]
@@ -131,6 +133,8 @@ def samples(view: View) -> Figure:
 
 def training(view: View) -> Figure:
     """Loss and held-out accuracy of the embedded model along its training."""
+    if not view.curves:
+        return nothing_to_show("No embedded model was trained.")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
     for number, rows in enumerate(view.curves[:MAX_CURVES]):
         steps, color = np.arange(len(rows)), COLORS[number]
