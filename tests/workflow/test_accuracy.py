@@ -100,10 +100,11 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     assert rows.loc[(1, 3), "mean_vision_tokens"] == 1
     assert rows.loc[(9, 3), "mean_vision_tokens"] > 4
     assert rows["flops_per_sample"].nunique() == 3
-    assert (rows["ci_low"] <= rows["accuracy"]).all()
-    assert {"vision_p99_ms", "prefill_p50_ms", "decode_mean_ms"} <= set(rows)
+    assert (rows["accuracy_ci_low"] <= rows["accuracy"]).all()
+    assert {"p99_vision_time_ms", "median_prefill_time_ms", "mean_decode_time_ms"} <= set(rows)
     told = json.loads((tmp_path / "results/accuracy/knobs/accuracy_results.json").read_text())
-    assert {"max_crops", "accuracy", "batch_size_used", "num_samples", "std", "duration_s"} <= (
+    assert {"max_crops", "accuracy", "batch_size_used", "num_samples", "std",
+            "duration_seconds"} <= (
         told["summary"][0].keys())  # fmt: skip
     assert len(told["all_samples"]) == 3 * 24
     assert told["config"]["num_samples"] == 24

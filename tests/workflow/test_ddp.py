@@ -79,28 +79,33 @@ def test_from_yaml_to_the_report_and_again(tmp_path):
     workflow.run()
     (row,) = workflow.summary.to_dict("records")
     assert (row["status"], row["kind"], row["ranks"]) == ("ok", "ddp", 2)
-    for mode in ("static", "dynamic", "sorted"):
-        assert row[f"{mode}_step_time_mean_ms"] > 0
-        assert 0 < row[f"{mode}_efficiency"] <= 1
-    assert row["sorted_gain_ci_low"] <= row["sorted_gain"] <= row["sorted_gain_ci_high"]
-    assert row["sorted_padding_share"] < row["static_padding_share"]
-    assert row["sorted_padded_gain"] > row["dynamic_padded_gain"] * 0.9
-    assert not [name for name in row if "seeds" in name]
+    assert row["fastest_mode"] in ("static", "dynamic", "sorted")
+    modes = pd.read_csv(tmp_path / "results/summary/ddp.csv").set_index("mode")
+    assert list(modes.index) == ["static", "dynamic", "sorted"]
+    assert (modes["mean_step_time_ms"] > 0).all()
+    assert modes["efficiency"].between(0, 1, inclusive="right").all()
+    best = modes.loc["sorted"]
+    assert best["gain_ci_low"] <= best["gain"] <= best["gain_ci_high"]
+    assert best["padding_share"] < modes.loc["static", "padding_share"]
+    assert best["padded_gain"] > modes.loc["dynamic", "padded_gain"] * 0.9
+    assert set(modes["precision"]) == {"fp32"}
+    assert set(modes["requested_precision"]) == {"auto"}
+    assert not [name for name in modes if "seeds" in name]
     table = (tmp_path / "results/tables/ddp.md").read_text()
     assert len(table.strip().splitlines()) == 2 + 2 + 3
     names = {path.stem for path in (tmp_path / "results/figures").iterdir()}
     assert {"ddp_step_time", "ddp_imbalance", "ddp_padding", "ddp_loss", "ddp_wait",
-            "ddp_lengths", "batch_size"} == names  # fmt: skip
+            "ddp_lengths", "batch_size_memory"} == names  # fmt: skip
     (result,) = tmp_path.glob("results/runs/*/ddp.json")
     metrics = read_result(result, DdpResult).metrics
-    assert [seed.seed for seed in metrics.static.seeds] == [0, 1]
-    assert len(metrics.static.seeds[0].loss) == 12
+    assert [seed.seed for seed in metrics.mode("static").seeds] == [0, 1]
+    assert len(metrics.mode("static").seeds[0].loss) == 12
     found = read_result(result.with_name("batch_size.json"), BatchSizeResult)
     assert (found.status, found.batch_size) == ("ok", metrics.largest_local_batch)
     directory = result.parent / "ddp/sorted/seed1"
-    assert {"config.yaml", "merged_metrics.csv", "summary.csv", "text.json", "metrics"} == {
-        path.name for path in directory.iterdir()
-    }
+    assert {
+        "config.yaml", "merged_metrics.csv", "summary.csv", "text.json", "effective.json", "metrics",
+    } == {path.name for path in directory.iterdir()}  # fmt: skip
     assert len(pd.read_csv(directory / "merged_metrics.csv")) == 2 * 12
     assert workflow.planned() == {}
     workflow.config["sweeps"]["modes"]["cost_type"] = ["tokens", "tokens_sq"]
@@ -197,8 +202,10 @@ def test_by_hand_under_torchrun_and_compared(text, tmp_path):
         (tmp_path / f"last_run_{mode}.txt").read_text().strip() for mode in ("static", "sorted")
     ]
     metrics = metrics_of(folders).metrics
-    assert metrics.sorted.padded_gain > 1
-    assert metrics.static.final_loss == pytest.approx(metrics.sorted.final_loss, abs=1e-4)
+    assert metrics.mode("sorted").padded_gain > 1
+    assert metrics.mode("static").final_loss == pytest.approx(
+        metrics.mode("sorted").final_loss, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
