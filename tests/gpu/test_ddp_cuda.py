@@ -39,5 +39,5 @@ def test_modes_train_over_nccl(precision, tmp_path):
     assert result.status == "ok", result.reason
     assert (result.metrics.backend, result.effective.device) == ("nccl", "cuda:0")
     assert len(result.metrics.cost_coefficients) == 3
-    losses = result.metrics.sorted.seeds[0].loss
+    losses = result.metrics.mode("sorted").seeds[0].loss
     assert losses[-1] < losses[0] * 1.2
