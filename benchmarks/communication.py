@@ -25,7 +25,7 @@ from scripts.lib.kinds.communication.measure import _trial, make_message
 from scripts.lib.runtime.statistics import ratio_interval
 
 SIZES = [4096, 262_144, 16_777_216]
-ITERATIONS = 5
+ITERATIONS = 20
 
 
 def main() -> None:
