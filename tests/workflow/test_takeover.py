@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from scripts.lib.config import expand, load_config
+from scripts.lib.config import InputError, expand, load_config
 from scripts.lib.kinds.registry import KINDS
 from scripts.lib.workflow.progress import MEASURING
 from scripts.lib.workflow.takeover import take_over
@@ -154,6 +154,17 @@ def test_runs_of_today_stay_where_they_are(former):
     (results / ".layout").unlink()
     assert take_over(results, former.folder) == ""
     assert sorted(results.glob("runs/*/*")) == before
+
+
+def test_what_cannot_be_renamed_is_one_line(former, monkeypatch):
+    def refuse(path, target):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(former.folder), "rename", refuse)
+    with pytest.raises(InputError) as caught:
+        take_over(former.folder / "results", former.folder)
+    (line,) = str(caught.value).splitlines()
+    assert "results of an earlier version cannot be renamed" in line
 
 
 def test_it_happens_once(former):

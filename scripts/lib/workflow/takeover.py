@@ -30,7 +30,8 @@ def take_over(folder: str | Path = "results", root: str | Path = "") -> str:
 
     Empty where there was nothing to do, or another workflow runs there. Only results whose
     measurement means the same today are renamed; modification times are kept. `root` is the working
-    directory of the workflow, of which `folder` is a part.
+    directory of the workflow, of which `folder` is a part. Raises InputError where they cannot be
+    renamed.
     """
     folder, root = Path(folder), Path(root)
     marker = folder / LAYOUT_FILE
@@ -41,7 +42,7 @@ def take_over(folder: str | Path = "results", root: str | Path = "") -> str:
         return ""
     try:
         lock = hold_lock(root / WORKFLOW_LOCK)
-    except InputError:
+    except (InputError, OSError):
         return ""
     try:
         renamed = sum(_take_over_run(path, folder) for path in sorted(folder.glob("runs/*")))
@@ -49,6 +50,10 @@ def take_over(folder: str | Path = "results", root: str | Path = "") -> str:
             _forget(root, folder.relative_to(root))
         with suppress(OSError):  # a folder that cannot be written to
             write_text(marker, LAYOUT)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: results of an earlier version cannot be renamed: {error}"
+        ) from None
     finally:
         if lock:
             lock.close()
