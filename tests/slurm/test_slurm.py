@@ -81,9 +81,9 @@ def test_jobs_at_once_have_different_devices(cluster, workflow):
     process = flow.start()
     states = lambda: Counter(job["JobState"] for job in cluster.jobs_of(flow).values())  # noqa: E731
     full = {"RUNNING": 4, "PENDING": 2}
-    wait_until(lambda: states() == full, 60, "not four of six jobs ran")
+    wait_until(lambda: states() == full, 120, "not four of six jobs ran")
     devices = wait_until(
-        lambda: len(given := devices_of(flow)) == 4 and given, 60, "four jobs did not start"
+        lambda: len(given := devices_of(flow)) == 4 and given, 120, "four jobs did not start"
     )
     assert sorted(devices.values()) == ["0", "1", "2", "3"]
     assert states() == full
