@@ -1,8 +1,9 @@
 """Bandwidths of collectives as nccl-tests defines them, and the line of time over size.
 
-Source: PERFORMANCE.md of NVIDIA's nccl-tests. `algorithm_bandwidth` is size over time; times a
-factor of the operation and the number of ranks it is the `bus_bandwidth`, which can be compared
-with the speed of the links whatever the number of ranks.
+Source: doc/PERFORMANCE.md of NVIDIA's nccl-tests; for send_recv its src/sendrecv.cu.
+`algorithm_bandwidth` is size over time; times a factor of the operation and the number of ranks it
+is the `bus_bandwidth`, which can be compared with the speed of the links whatever the number of
+ranks.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,11 @@ MIB = 1 << 20
 
 
 def bus_factor(operation: str, ranks: int) -> float:
-    """Return bus bandwidth over algorithm bandwidth; 1 for a single rank's copies."""
+    """Return bus bandwidth over algorithm bandwidth.
+
+    1 for the copies of a single rank, where the formulas of nccl-tests give 0 for reductions and
+    all_gather.
+    """
     if ranks == 1:
         return 1.0
     if operation == "all_reduce":

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from scripts.lib.kinds.communication.bandwidth import MIB, bus_factor
 from scripts.lib.presentation.style import COLORS, LINES, MARKERS, nothing_to_show
 
 COLUMNS = 3
-# Plot limits for readability.
-MAX_SERIES = 10
+# Colours, markers and lines repeat after these, and two series would look the same.
+MAX_SERIES = len(COLORS)
 
 
 def bandwidth(rows: pd.DataFrame) -> Figure:
@@ -64,7 +64,8 @@ def _panels(
         lines, columns, figsize=(3.8 * columns + 2.4, 3.4 * lines), squeeze=False
     )
     labels = {run: _label(part, rows) for run, part in rows.groupby("run", sort=False)}
-    names = list(dict.fromkeys(labels.values()))[:MAX_SERIES]
+    distinct = list(dict.fromkeys(labels.values()))
+    names = distinct[:MAX_SERIES]
     legend: dict[str, Any] = {}
     for axes in grid.flat[len(operations) :]:
         axes.set_visible(False)
@@ -79,6 +80,8 @@ def _panels(
             legend.setdefault(name, handle)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
+    if len(distinct) > MAX_SERIES:
+        figure.suptitle(f"the first {MAX_SERIES} of {len(distinct)} series", fontsize=9)
     figure.legend(list(legend.values()), list(legend), loc="outside right upper")
     return figure
 
@@ -106,7 +109,7 @@ def _format(axes: Axes, operation: str) -> None:
     axes.set(title=operation, xlabel="message size", xscale="log", yscale="log")
     axes.xaxis.set_major_locator(LogLocator(base=4, numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: _bytes(size)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())  # its decades fall between powers of 4
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from scripts.lib.kinds.communication.config import CommunicationRun
 from scripts.lib.runtime.clocks import clock_of
 
-# Values up to here are exact in every type, also summed over many ranks.
+# Inputs are below this, so that sums are exact: bfloat16 holds whole numbers up to 256, which the
+# sums of 169 ranks do not exceed. Integers wrap around in the operation as in what is expected.
 VALUES = 4
 
 
